@@ -1,0 +1,124 @@
+"""Use a trained detector: evaluate it on a split, or find objects in pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from detection.config import EvaluateConfig, PredictConfig
+from detection.data import load
+from detection.evaluate import COLOURS, average_precision, detect_all, draw_box, draw_predictions
+from detection.letterbox import from_letterbox, read_letterboxed
+from detection.model import Detector
+from trainloop import (
+    LabError,
+    atomic_write,
+    latest_checkpoint,
+    load_checkpoint,
+    load_into,
+    pick_device,
+)
+
+
+def load_detector(path: Path | None, device: torch.device) -> tuple[Detector, dict[str, Any]]:
+    """The averaged model of a checkpoint (the newest run's best if None), and the checkpoint.
+
+    Raises:
+        LabError: there is none, or it cannot be read, or it is another project's.
+    """
+    path = path or latest_checkpoint("detection")
+    checkpoint = load_checkpoint(path, "detection")
+    model = Detector(len(checkpoint["notes"]["classes"]), tuple(checkpoint["config"]["widths"]))
+    weights = {k: v for k, v in checkpoint["states"]["ema"].items() if k != "updates"}
+    load_into(path, {"model": model}, {"model": weights})
+    return model.eval().to(device, memory_format=torch.channels_last), checkpoint
+
+
+def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, float | None]:
+    """Print a checkpoint's average precision on a split and draw its detections."""
+    device = pick_device(config.device)
+    model, checkpoint = load_detector(config.checkpoint, device)
+    data = load(config.data or checkpoint["config"]["data"], config.split,
+                checkpoint["config"]["image_size"])  # fmt: skip
+    classes = tuple(checkpoint["notes"]["classes"])
+    if data.classes != classes:
+        raise LabError(
+            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(data.classes)}: "
+            "name data with the same classes"
+        )
+    found = detect_all(model, data, device)
+    scores = average_precision(found, data)
+    for name, value in scores.items():
+        print(f"{config.split}/{name:<14} {'undefined' if value is None else f'{value:.3f}'}")
+    picture = Path(config.out)
+    save_figure(picture, draw_predictions(data, found))
+    print(f"picture: {picture}")
+    return scores
+
+
+def predict_images(config: PredictConfig) -> list[dict[str, Any]]:
+    """Draw the boxes found in each picture, and write them all as JSON.
+
+    A picture that cannot be read is named and left out; the command then ends with code 2 after
+    the others.
+    """
+    device = pick_device(config.device)
+    model, checkpoint = load_detector(config.checkpoint, device)
+    classes, size = checkpoint["notes"]["classes"], checkpoint["config"]["image_size"]
+    config.out.mkdir(parents=True, exist_ok=True)
+    results, unreadable = [], []
+    for number, path in enumerate(config.images):
+        try:
+            square, (width, height) = read_letterboxed(path, size)
+        except Exception as error:  # Pillow raises a dozen kinds for a damaged picture
+            unreadable.append(f"{path} ({error})")
+            continue
+        one = model.detect(torch.from_numpy(square.copy())[None].to(device), score=config.score)[0]
+        boxes = from_letterbox(one.boxes.cpu().numpy(), (width, height), size)
+        found = [
+            {
+                "label": classes[int(label)],
+                "score": round(float(score), 4),
+                "box_xyxy": [round(float(side), 1) for side in box],
+            }
+            for box, score, label in zip(boxes, one.scores, one.labels, strict=True)
+        ]
+        same = sum(path.stem == other.stem for other in config.images[:number])  # a/1.png, b/1.png
+        picture = config.out / f"{path.stem}_boxes{f'_{same + 1}' if same else ''}.png"
+        save_figure(picture, draw_found(path, found, classes))
+        results.append({"image": str(path), "width": width, "height": height, "objects": found})
+        print(f"{path}: {len(found)} objects, {picture}")
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    atomic_write(config.out / "predictions.json", lambda file: file.write(text.encode()))
+    if unreadable:
+        raise LabError(f"no readable picture: {'; '.join(unreadable)}")
+    return results
+
+
+def draw_found(path: Path, found: list[dict[str, Any]], classes: list[str]) -> Figure:
+    """The picture as it is, with a box, a class and a score for each object."""
+    with Image.open(path) as photo:
+        pixels = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    height, width = pixels.shape[:2]
+    inches = 8 / max(width, height)  # by the longer side: a tall thin picture once took gigabytes
+    figure = Figure(figsize=(max(width * inches, 0.5), max(height * inches, 0.5)))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(pixels)
+    axis.axis("off")
+    for one in found:
+        colour = COLOURS[classes.index(one["label"]) % len(COLOURS)]
+        box: Float[Tensor, " 4"] = torch.tensor(one["box_xyxy"])
+        draw_box(axis, box, colour, text=f"{one['label']} {one['score']:.2f}", size=11)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, lambda file: figure.savefig(file, format="png"))

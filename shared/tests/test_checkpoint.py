@@ -1,0 +1,118 @@
+"""Checkpoints that cannot be trusted, and writes that cannot finish."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainloop.checkpoint import atomic_write, load_checkpoint, save_checkpoint
+from trainloop.errors import LabError, NonFiniteError
+
+
+class Malicious:
+    """Unpickling one leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def damage(path: Path, how: str, mark: Path) -> None:
+    whole = path.read_bytes()
+    content = torch.load(path, weights_only=True)
+    if how == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "flipped":
+        path.write_bytes(whole[:40] + bytes(200) + whole[240:])
+    elif how == "text":
+        path.write_text("not a checkpoint at all\n")
+    elif how == "malicious":
+        torch.save({**content, "extra": Malicious(mark)}, path)
+    elif how == "malicious pickle":
+        path.write_bytes(pickle.dumps(Malicious(mark)))
+    elif how == "no dict":
+        torch.save([1, 2, 3], path)
+    elif how == "foreign":
+        torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
+    elif how == "other project":
+        torch.save({**content, "project": "rl"}, path)
+    elif how == "other shapes":
+        content["states"]["model"]["0.weight"] = torch.zeros(3, 3)
+        torch.save(content, path)
+    elif how == "other parts":
+        content["states"]["discriminator"] = {}
+        torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "truncated", "empty", "flipped", "text", "malicious", "malicious pickle", "no dict",
+        "foreign", "other project", "other shapes", "other parts",
+    ],
+)  # fmt: skip
+def test_damaged_checkpoints_are_refused(toy, runs, tmp_path, how):
+    """One line that names the file; nothing executed, nothing overwritten."""
+    with pytest.raises(NonFiniteError):
+        toy.train(toy.ToyConfig(steps=60, explode_at=25))
+    folder, mark = runs / "toy/latest", tmp_path / "executed"
+    damage(folder / "last.pt", how, mark)
+    before = {path.name: path.read_bytes() for path in folder.resolve().iterdir()}
+    with pytest.raises(LabError) as caught:
+        toy.train(toy.ToyConfig(resume=True))
+    assert "\n" not in str(caught.value)
+    assert str(folder.resolve() / "last.pt") in str(caught.value)
+    assert not mark.exists(), "code in the checkpoint was run"
+    assert {path.name: path.read_bytes() for path in folder.resolve().iterdir()} == before
+
+
+def test_from_the_command_line_it_is_one_line_and_exit_2(toy, runs):
+    with pytest.raises(NonFiniteError):
+        toy.train(toy.ToyConfig(steps=60, explode_at=25))
+    damage(runs / "toy/latest/last.pt", "truncated", runs)
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import toy, trainloop;"
+        "trainloop.entry_point(lambda: toy.train(trainloop.parse(toy.ToyConfig)))()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--resume"], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "cut short or damaged" in done.stderr.splitlines()[-1]
+
+
+def test_missing_checkpoint():
+    with pytest.raises(LabError, match="no checkpoint at"):
+        load_checkpoint("nowhere/last.pt")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def full_disk(file) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        atomic_write(path, full_disk)
+    assert load_checkpoint(path)["step"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_also_is_the_same_file(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", {"step": 1}, also=tmp_path / "best.pt")
+    assert (tmp_path / "last.pt").samefile(tmp_path / "best.pt")
+    save_checkpoint(tmp_path / "last.pt", {"step": 2})
+    assert load_checkpoint(tmp_path / "best.pt")["step"] == 1
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == 2

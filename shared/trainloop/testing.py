@@ -1,0 +1,91 @@
+"""What the tests of several projects need."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainloop.checkpoint import load_checkpoint
+from trainloop.cli import RunOptions
+from trainloop.done_when import Criterion, criteria, judge, recorded
+from trainloop.run import Run
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same_run(a: Path, b: Path, project: str) -> None:
+    """Two run folders hold the same metrics.jsonl, byte for byte, and the same final weights."""
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    first, second = (load_checkpoint(folder / "last.pt", project) for folder in (a, b))
+    assert first["step"] == second["step"]
+    assert first["best"] == second["best"]
+    assert same(first["states"], second["states"])
+
+
+def assert_resume_is_exact(
+    train: Callable[[RunOptions], Any],
+    config: RunOptions,
+    project: str,
+    stop_at: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A training that dies at a step and is resumed ends as one that was left alone."""
+    folders = {}
+    log = Run.log
+
+    def die(run: Run, step: int, **values: Any) -> None:
+        log(run, step, **values)
+        if step == stop_at:
+            raise InterruptedError
+
+    for name in ("whole", "cut"):
+        monkeypatch.setenv("LAB_RUNS", str(tmp_path / name))
+        folders[name] = tmp_path / name / project / "latest"
+        if name == "cut":
+            with monkeypatch.context() as patch:
+                patch.setattr(Run, "log", die)
+                with pytest.raises(InterruptedError):
+                    train(config)
+            config = replace(config, resume=True)
+        train(config)
+    assert_same_run(folders["whole"], folders["cut"], project)
+
+
+def done_when_parameters(project: str) -> list[Any]:
+    """The criteria of a project, for pytest.mark.parametrize."""
+    return [pytest.param(criterion, id=criterion.id) for criterion in criteria(project)]
+
+
+def hold(criterion: Criterion, runs: Path) -> None:
+    """Train what the criterion asks for, as a user would, into `runs`, and hold it to its figure.
+
+    Criteria that ask for the same runs share them, as long as they are given the same `runs`.
+    """
+    project, command = criterion.project, criterion.command
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in criterion.options.items()]
+    code = f"from {project.replace('-', '_')}.cli import {command.replace('-', '_')} as run; run()"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_RUNS", str(runs))
+        for seed in range(criterion.seeds):
+            alone = replace(criterion, seeds=1)
+            done = [s for s in recorded(project) if s["config"]["seed"] == seed]
+            if not judge(alone, done).values:
+                subprocess.run([sys.executable, "-c", code, f"--seed={seed}", *options], check=True)
+        verdict = judge(criterion, recorded(project))
+    print(f"{criterion.id}: {verdict.measured}, asked for {criterion.bound}, {verdict.values}")
+    assert verdict.met, f"{criterion.id}: {verdict.measured}, asked for {criterion.bound}"

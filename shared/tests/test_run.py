@@ -165,10 +165,10 @@ def test_runs_of_one_second_get_folders_of_their_own(toy, runs):
 def test_undefined_metrics_are_null(toy, runs):
     run = Run.open("toy", toy.ToyConfig(steps=1))
     run.resume()
-    run.log(1, ap=None, loss=torch.tensor(0.5))
+    run.log(1, ap=None, grad_norm=torch.tensor(float("inf")), loss=torch.tensor(0.5))
     assert run.finish()["ap"] is None
     assert json.loads((run.folder / "metrics.jsonl").read_text()) == {
-        "step": 1, "ap": None, "loss": 0.5,
+        "step": 1, "ap": None, "grad_norm": None, "loss": 0.5,
     }  # fmt: skip
 
 

@@ -19,10 +19,10 @@ Names are loaded when first used, so that a command's `--help` need not wait for
 import os
 import time
 
-# torch's threads wait for each other after every operation, and OpenMP lets them spin meanwhile: when
-# another program wants one of the cores, that takes 50 times as long (measured with the detector on
-# two cores: 3.7 ms an image alone, 189 beside a busy process). Spinning shortly costs 5% alone and
-# makes it 18 beside the other one. Must be set before torch is loaded.
+# torch's threads wait for each other after every operation, and OpenMP lets them spin meanwhile:
+# when another program wants one of the cores it takes 50 times as long (measured with the detector
+# on two cores: 3.7 ms an image alone, 189 beside a busy process). Spinning shortly costs 5% alone
+# and makes it 18 beside the other one. Must be set before torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -32,14 +32,15 @@ Project = Annotated[str, tyro.conf.Positional]
 
 @app.command
 def status() -> None:
-    """A table: project, last run, headline figures, done-when met of how many."""
+    """A table: project, last run, figures of the last default run, done-when met of how many."""
     table = Table("project", "last run", "state", "figures", "done-when")
     for project in project_folders():
         summaries = recorded(project)
         verdicts = [judge(criterion, summaries) for criterion in criteria(project)]
         met = sum(verdict.met is True for verdict in verdicts)
         run, state = _last_run(project)
-        figures = headline(project, summaries[-1]) if summaries else ""
+        default = [summary for summary in summaries if not summary["overrides"]]
+        figures = headline(project, default[-1]) if default else ""
         table.add_row(project, run, state, figures, f"{met} of {len(verdicts)}")
     Console().print(table)
 

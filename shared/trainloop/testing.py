@@ -67,8 +67,16 @@ def assert_resume_is_exact(
 
 
 def done_when_parameters(project: str) -> list[Any]:
-    """The criteria of a project, for pytest.mark.parametrize."""
-    return [pytest.param(criterion, id=criterion.id) for criterion in criteria(project)]
+    """The criteria of a project, for pytest.mark.parametrize.
+
+    Seconds on the wall are left to `lab check`: the machines of CI drift by more than half, and a
+    test that fails because of a neighbour says nothing about the code.
+    """
+    clock = pytest.mark.skip(reason="wall-clock: held by `lab check`, on a quiet machine")
+    return [
+        pytest.param(c, id=c.id, marks=[clock] if c.metric == "wall_seconds" else [])
+        for c in criteria(project)
+    ]
 
 
 def hold(criterion: Criterion, runs: Path) -> None:

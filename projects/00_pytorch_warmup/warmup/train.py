@@ -53,7 +53,6 @@ def train(config: TrainConfig) -> dict[str, float | None]:
     run.log(config.steps, **{f"test/{name}": value for name, value in found.items()})
     run.picture("confusion", draw_confusion(confusion_matrix(log_prob, test_set.labels)))
     run.picture("worst", draw_worst(test_set, log_prob))
-    print(f"test accuracy {found['accuracy']:.2%}")
     return run.finish(images_seen=config.steps * config.batch_size)
 
 

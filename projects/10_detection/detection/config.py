@@ -13,7 +13,7 @@ from trainloop import RunOptions, check
 class TrainConfig(RunOptions):
     """How to train the detector. The defaults take under five minutes on two cores."""
 
-    steps: int = 4000
+    steps: int = 3200
     """Optimiser steps of the whole run."""
     data: str = "tabletop"
     """`tabletop` (rendered scenes), or a folder of your own photos in COCO format."""
@@ -23,9 +23,9 @@ class TrainConfig(RunOptions):
     """Channels of the backbone at strides 2, 4, 8 and 16."""
     batch_size: int = 16
     """Images a step, over all processes."""
-    lr: float = 2e-3
+    lr: float = 8e-3
     """Peak learning rate of AdamW."""
-    weight_decay: float = 0.02
+    weight_decay: float = 0.05
     """AdamW's decay, on convolution weights only."""
     clip: float = 10.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
@@ -35,7 +35,7 @@ class TrainConfig(RunOptions):
     """Points that learn from each object (task-aligned assignment)."""
     box_weight: float = 2.0
     """Weight of the box loss against the classification loss."""
-    eval_every: int = 1000
+    eval_every: int = 800
     """Steps between looks at the validation images."""
     overfit: int = 0
     """Train and evaluate on just so many training images, without augmentation: a check that the

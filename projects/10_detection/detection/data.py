@@ -14,7 +14,7 @@ from detection.split import Split, SplitName
 from trainloop.paths import data_dir
 
 TABLETOP_SEED = 0
-TABLETOP_SPLITS = {"train": (0, 2_800), "val": (1_000_000, 200), "test": (2_000_000, 300)}
+TABLETOP_SPLITS = {"train": (0, 8_000), "val": (1_000_000, 200), "test": (2_000_000, 300)}
 """First scene and number of scenes."""
 
 

@@ -33,7 +33,7 @@ from detection.raycast import (
 )
 from trainloop.progress import progress_bar
 
-VERSION = 2  # raise it whenever a pixel or a box changes: it is part of the cache's file name
+VERSION = 3  # raise it whenever a pixel or a box changes: it is part of the cache's file name
 MAX_OBJECTS = 6
 MIN_VISIBILITY = 0.15  # visible share below which an object is marked `ignore`
 MIN_PIXELS = 12  # visible pixels below which an object is marked `ignore`
@@ -108,14 +108,14 @@ def _draw_object(rng: np.random.Generator) -> tuple[Solid, float]:
         half *= rng.uniform(0.55, 1.3, 3).astype(np.float32)
     elif kind == CYLINDER:
         half *= np.array([0.8, 0.8, rng.uniform(0.5, 1.6)], np.float32)
-    lying = kind == CYLINDER and rng.random() < 0.25
+    lying = kind == CYLINDER and rng.random() < 0.15
     axes = axes[[2, 0, 1]] if lying else axes  # its third axis, the long one, becomes horizontal
     height, *footprint = half if lying else half[[2, 0, 1]]
     is_round = kind == SPHERE or (kind == CYLINDER and not lying)
     radius = footprint[0] if is_round else np.hypot(*footprint)
     colours = np.stack([_colour(rng, (0, 1), (0.1, 1), (0.2, 1)) for _ in range(2)])
     gloss = float(rng.uniform(0.2, 0.9)) if rng.random() < 0.5 else 0.0
-    material = _material(rng, colours, [0.62, 0.13, 0.1, 0.08, 0.03, 0.04], (0.2, 0.6), gloss)
+    material = _material(rng, colours, [0.84, 0.06, 0.04, 0.03, 0.01, 0.02], (0.2, 0.6), gloss)
     return Solid(kind, np.array([0, 0, height], np.float32), axes, half, material), float(radius)
 
 

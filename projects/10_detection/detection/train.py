@@ -14,8 +14,7 @@ from trainloop import Batches, Ema, Run, mean_over_processes, warmup_cosine
 
 def train(config: TrainConfig) -> dict[str, float | None]:
     """Train, look at the validation images on the way, test once at the end."""
-    run = Run.open("detection", config)
-    config = run.config
+    config = Run.options("detection", config)
     train_set = load(config.data, "train", config.image_size)
     if config.overfit:
         train_set = validation_set = test_set = train_set.first(config.overfit)
@@ -23,6 +22,7 @@ def train(config: TrainConfig) -> dict[str, float | None]:
         validation_set = load(config.data, "val", config.image_size)
         test_set = load(config.data, "test", config.image_size)
 
+    run = Run.open("detection", config)
     run.notes["classes"] = list(train_set.classes)
     model = Detector(len(train_set.classes), config.widths).to(
         run.device, memory_format=torch.channels_last
@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> dict[str, float | None]:
             group["lr"] = config.lr * warmup_cosine(step, config.steps)
         images, boxes, labels, ignore = train_set.batch(batches.at(step), run.device)
         if not config.overfit:
-            images, boxes = random_flip(images, boxes)
+            images, boxes = random_flip(random_colours(images), boxes)
         images, boxes, labels, ignore = run.shard(images, boxes, labels, ignore)
 
         with run.autocast():
@@ -66,7 +66,6 @@ def train(config: TrainConfig) -> dict[str, float | None]:
 
     scores = evaluate(run, ema.model, test_set, "test")
     run.log(config.steps, **scores)
-    print(f"test AP50 {scores['test/ap50']:.3f}, AP {scores['test/ap']:.3f}")
     return run.finish(images_seen=config.steps * config.batch_size)
 
 
@@ -88,6 +87,15 @@ def random_flip(
         torch.where(flip[:, None, None, None], images.flip(3), images),
         torch.where(flip[:, None, None], mirrored, boxes),
     )
+
+
+def random_colours(images: UInt8[Tensor, "B 3 H W"]) -> UInt8[Tensor, "B 3 H W"]:
+    """Each image with its channels in another order, brighter or darker: shape is what counts."""
+    count = len(images)
+    order = torch.rand(count, 3, device=images.device).argsort(1)
+    shuffled = images[torch.arange(count, device=images.device)[:, None], order]
+    gain = 0.15 * torch.randn(count, 1, 1, 1) + 0.1 * torch.randn(count, 3, 1, 1)
+    return (shuffled * gain.to(images.device).exp()).clamp(0, 255).to(torch.uint8)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

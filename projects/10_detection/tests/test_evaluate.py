@@ -209,4 +209,5 @@ def test_a_picture_of_more_classes_than_colours_and_more_images_than_asked_for(t
     figure.savefig(tmp_path / "many.png")
     shown = [axis for axis in figure.axes if axis.get_images()]
     assert len(shown) == 7 and all(len(axis.patches) == 3 for axis in shown)
+    assert len(figure.legends[0].get_texts()) == 12  # more would not fit
     assert boxes_drawn(shown[0])[2] == (pytest.approx(B), to_rgba(COLOURS[0]))

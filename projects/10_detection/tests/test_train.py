@@ -109,3 +109,4 @@ def test_wrong_options_are_one_line(wrong):
 def test_data_that_is_not_there(runs):
     with pytest.raises(LabError, match="no folder"):
         training.train(replace(SHORT, data="nowhere"))
+    assert not runs.exists(), "no run folder for a run that could not begin"

@@ -223,7 +223,7 @@ def test_hanging_server_is_given_up(server, mnist, sent):
     server.pages[f"/files/{SDIST}"] = hang_after(server, mnist.sdist, sent)
     start = time.perf_counter()
     assert_good(fetch("mnist", timeout=0.2), mnist.raw)
-    assert 0.2 < time.perf_counter() - start < 3
+    assert 0.2 < time.perf_counter() - start < 10
 
 
 def test_index_without_our_file_or_with_another_digest(server, mnist, monkeypatch):

@@ -83,11 +83,24 @@ def die_while_saving(after: int) -> None:
     torch.save = half_save
 
 
+def nap_at_each_step(seconds: float) -> None:
+    """Slow the training down: one that ends before it is killed would prove nothing."""
+    log = Run.log
+
+    def slow(run: Run, step: int, **values) -> None:
+        time.sleep(seconds)
+        log(run, step, **values)
+
+    Run.log = slow
+
+
 def attempt(resume: bool, kill_after: float | None, die_at_save: int | None) -> int:
     """One child that trains, killed after that many seconds. Returns its wait status."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
+        if kill_after is not None:
+            nap_at_each_step(0.02)
         if die_at_save is not None:
             die_while_saving(die_at_save)
         try:

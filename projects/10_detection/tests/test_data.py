@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -123,6 +123,7 @@ def test_two_at_once(small_tabletop, monkeypatch):
 sides = st.integers(1, 6000)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(sides, sides, st.integers(16, 640), st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_letterboxed_boxes_map_back(width, height, image_size, shares):
     size, x, y = (width, height), sorted(shares[:2]), sorted(shares[2:])

@@ -33,8 +33,8 @@ def runs(few_scenes, tmp_path, monkeypatch):
 
 
 def test_overfits_eight_images(runs):
-    """A model, a loss and an assignment that cannot do this have a bug. AP >= 0.95 in 300 steps."""
-    metrics = training.train(TrainConfig(overfit=8, steps=300, batch_size=8, eval_every=300))
+    """A model, a loss and an assignment that cannot do this have a bug. The done-when allows 300 steps."""
+    metrics = training.train(TrainConfig(overfit=8, steps=200, batch_size=8, eval_every=200))
     assert metrics["test/ap"] >= 0.95
     assert (runs / "predictions_test.png").stat().st_size > 20_000
 
@@ -74,7 +74,7 @@ def test_flip_takes_the_boxes_along(few_scenes):
 
 @pytest.mark.parametrize("what", ["nothing to find", "all ignored", "boxes without area"])
 def test_odd_targets_stay_finite(runs, monkeypatch, what):
-    data = load("tabletop", "train")
+    data = load("tabletop", "train").first(4)
     changes = {
         "nothing to find": {"labels": torch.full_like(data.labels, -1)},
         "all ignored": {"ignore": torch.ones_like(data.ignore)},
@@ -82,7 +82,7 @@ def test_odd_targets_stay_finite(runs, monkeypatch, what):
     }[what]
     odd = replace(data, **changes)
     monkeypatch.setattr(training, "load", lambda *_: odd)
-    metrics = training.train(SHORT)
+    metrics = training.train(replace(SHORT, eval_every=8))
     assert metrics["loss"] is not None
     if what != "boxes without area":
         assert metrics["test/ap"] is None, "undefined, not 0: there was nothing to find"

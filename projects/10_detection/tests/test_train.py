@@ -33,7 +33,10 @@ def runs(few_scenes, tmp_path, monkeypatch):
 
 
 def test_overfits_eight_images(runs):
-    """A model, a loss and an assignment that cannot do this have a bug. The done-when allows 300 steps."""
+    """A model, a loss and an assignment that cannot do this have a bug.
+
+    The done-when allows 300 steps; a third fewer keep this quick.
+    """
     metrics = training.train(TrainConfig(overfit=8, steps=200, batch_size=8, eval_every=200))
     assert metrics["test/ap"] >= 0.95
     assert (runs / "predictions_test.png").stat().st_size > 20_000

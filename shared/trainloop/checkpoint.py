@@ -3,12 +3,13 @@
 import contextlib
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainloop.errors import LabError
-from trainloop.paths import runs_dir
+from trainloop.paths import run_folders
 
 FORMAT = 1
 
@@ -18,7 +19,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Whoever reads `path` finds the old content or the new, never a part, however the process ends.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two may write at once: each its own file
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -91,8 +93,7 @@ def latest_checkpoint(project: str, name: str = "best.pt") -> Path:
     Raises:
         LabError: the project has no run with a checkpoint yet.
     """
-    runs = sorted(p for p in (runs_dir() / project).glob("*") if p.is_dir() and not p.is_symlink())
-    for run in reversed(runs):
+    for run in run_folders(project):
         for candidate in (run / name, run / "last.pt"):
             if candidate.is_file():
                 return candidate

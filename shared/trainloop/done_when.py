@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainloop.errors import LabError
-from trainloop.paths import project_folders, runs_dir
+from trainloop.paths import project_folders, run_folders
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,10 @@ _FIELDS = {"with": "options", "at-least": "at_least", "at-most": "at_most"}
 def recorded(project: str) -> list[dict[str, Any]]:
     """Summaries of the project's finished runs, oldest first; a damaged one is left out."""
     summaries = []
-    for path in sorted((runs_dir() / project).glob("*/summary.json")):
-        if path.parent.is_symlink():  # runs/<project>/latest
-            continue
+    for folder in reversed(run_folders(project)):
         try:
-            summary = json.loads(path.read_text("utf-8"))
-            summaries.append({**summary, "folder": path.parent.name})
+            summary = json.loads((folder / "summary.json").read_text("utf-8"))
+            summaries.append({**summary, "folder": folder.name})
         except (OSError, ValueError):
             continue
     return summaries

@@ -11,6 +11,6 @@ class LabError(Exception):
 
 
 class NonFiniteError(LabError):
-    """A logged value became NaN or infinite; the run was stopped before anything was saved."""
+    """A logged loss became NaN or infinite; the run stopped, what was saved stays as it is."""
 
     exit_code = 1

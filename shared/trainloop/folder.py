@@ -12,11 +12,12 @@ from typing import Any
 
 from trainloop.cli import RunOptions
 from trainloop.errors import LabError
-from trainloop.paths import workspace_root
+from trainloop.paths import run_folders, runs_dir, workspace_root
 
 
-def new_folder(home: Path, command: str = "") -> Path:
+def new_folder(project: str) -> Path:
     """A folder named after this second, made."""
+    home = runs_dir() / project
     home.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ["", *(f"_{n}" for n in range(2, 100))]:
@@ -26,13 +27,13 @@ def new_folder(home: Path, command: str = "") -> Path:
     raise LabError(f"{home} already has a hundred runs of this second")
 
 
-def newest_folder(home: Path, command: str) -> Path:
+def newest_folder(project: str, command: str) -> Path:
     """The newest run of `command`; LabError if there is none."""
-    for folder in sorted((p for p in home.glob("*") if not p.is_symlink()), reverse=True):
+    for folder in run_folders(project):
         with contextlib.suppress(OSError, ValueError):
             if read_json(folder / "config.json")["command"] == command:
                 return folder
-    raise LabError(f"nothing to resume in {home}: leave out --resume")
+    raise LabError(f"nothing to resume in {runs_dir() / project}: leave out --resume")
 
 
 def lock(folder: Path):
@@ -45,8 +46,9 @@ def lock(folder: Path):
     return file
 
 
-def point_latest(home: Path, folder: Path) -> None:
+def point_latest(folder: Path) -> None:
     """Let `latest` point to a run, at no moment to nothing."""
+    home = folder.parent
     link = home / f".latest.{os.getpid()}.tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)

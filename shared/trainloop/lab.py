@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
+from trainloop.checkpoint import atomic_write
 from trainloop.cli import entry_point
 from trainloop.done_when import Verdict, criteria, judge, recorded, verdict_table
 from trainloop.errors import LabError
-from trainloop.paths import data_dir, project_folders, runs_dir, workspace_root
+from trainloop.paths import data_dir, project_folders, run_folders, runs_dir, workspace_root
 
 app = SubcommandApp()
 Project = Annotated[str, tyro.conf.Positional]
@@ -124,8 +125,7 @@ def _known(project: str) -> str:
 
 def _last_run(project: str) -> tuple[str, str]:
     """Name and state of the newest run folder."""
-    folders = [p for p in (runs_dir() / project).glob("*") if p.is_dir() and not p.is_symlink()]
-    for folder in sorted(folders, reverse=True):
+    for folder in run_folders(project):
         try:
             steps = json.loads((folder / "config.json").read_text("utf-8"))["config"]["steps"]
         except (OSError, ValueError, KeyError):
@@ -164,8 +164,6 @@ def tick(roadmap: Path, verdicts: list[Verdict]) -> None:
         if verdict.met is not None:
             text = box.sub(rf"\g<1>[{'x' if verdict.met else ' '}]\g<2>", text)
     if text != before:
-        from trainloop.checkpoint import atomic_write
-
         atomic_write(roadmap, lambda file: file.write(text.encode()))
 
 

@@ -24,6 +24,12 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LAB_RUNS") or workspace_root() / "runs").absolute()
 
 
+def run_folders(project: str) -> list[Path]:
+    """The project's run folders, newest first; without the link `latest`."""
+    found = (runs_dir() / project).glob("*")
+    return sorted((p for p in found if p.is_dir() and not p.is_symlink()), reverse=True)
+
+
 def data_dir() -> Path:
     """Where data sets are cached: $LAB_DATA, or `data/` in the workspace."""
     return Path(os.environ.get("LAB_DATA") or workspace_root() / "data").absolute()

@@ -36,7 +36,6 @@ from trainloop.folder import (
     read_json,
     resumed_config,
 )
-from trainloop.paths import runs_dir
 from trainloop.progress import progress_bar
 
 AUTOSAVE_SECONDS = 60.0  # a kill costs at most this much work
@@ -88,7 +87,7 @@ class Run:
         """
         if not config.resume:
             return config
-        return resumed_config(config, newest_folder(runs_dir() / project, command))
+        return resumed_config(config, newest_folder(project, command))
 
     @classmethod
     def open[Config: RunOptions](
@@ -104,9 +103,11 @@ class Run:
         """
         pick_device(config.device, config.precision)  # complain before there is a folder
         distributed.join()
-        home = runs_dir() / project
-        find = newest_folder if config.resume else new_folder
-        folder = Path(distributed.from_main(lambda: str(find(home, command))))
+
+        def find() -> str:
+            return str(newest_folder(project, command) if config.resume else new_folder(project))
+
+        folder = Path(distributed.from_main(find))
         if config.resume:
             config = resumed_config(config, folder)
         run = cls(project, config, command, folder)
@@ -117,7 +118,7 @@ class Run:
             run._lock = lock(folder)
             if not config.resume:
                 run._describe()
-            point_latest(home, folder)
+            point_latest(folder)
             run._metrics = (folder / "metrics.jsonl").open("ab")
             run._print(f"{project}: {command} on {device_name(run.device)}, run {folder}")
         seed_step(config.seed, 0, run.device)

@@ -89,8 +89,8 @@ def hold(criterion: Criterion, runs: Path) -> None:
     code = f"from {project.replace('-', '_')}.cli import {command.replace('-', '_')} as run; run()"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(runs))
+        alone = replace(criterion, seeds=1)
         for seed in range(criterion.seeds):
-            alone = replace(criterion, seeds=1)
             done = [s for s in recorded(project) if s["config"]["seed"] == seed]
             if not judge(alone, done).values:
                 subprocess.run([sys.executable, "-c", code, f"--seed={seed}", *options], check=True)

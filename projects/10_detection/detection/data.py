@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from numpy import ndarray
 from detection import tabletop
 from detection.coco import load_coco
 from detection.split import Split, SplitName
+from trainloop.checkpoint import atomic_write
 from trainloop.paths import data_dir
 
 TABLETOP_SEED = 0
@@ -41,7 +41,8 @@ def load_tabletop(split: SplitName, image_size: int = 128) -> Split:
     arrays = _read_arrays(path)
     if arrays is None:
         arrays = tabletop.render_split(TABLETOP_SEED, first, count, image_size)
-        _write_arrays(path, arrays)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda file: np.savez(file, **arrays))
     return Split(
         images=torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2).contiguous(),
         boxes=torch.from_numpy(arrays["boxes_xyxy"]),
@@ -62,15 +63,3 @@ def _read_arrays(path: Path) -> dict[str, ndarray] | None:
     except Exception as error:  # there is hardly a kind that a damaged zip cannot raise
         print(f"{path} is damaged ({error}): making it anew", file=sys.stderr, flush=True)
         return None
-
-
-def _write_arrays(path: Path, arrays: dict[str, ndarray]) -> None:
-    """Whole or not at all: written beside its place, then moved, so two processes are safe."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

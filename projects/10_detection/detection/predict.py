@@ -56,9 +56,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, float | None]:
     scores = average_precision(found, data)
     for name, value in scores.items():
         print(f"{config.split}/{name:<14} {'undefined' if value is None else f'{value:.3f}'}")
-    picture = Path(config.out)
-    save_figure(picture, draw_predictions(data, found))
-    print(f"picture: {picture}")
+    save_figure(config.out, draw_predictions(data, found))
+    print(f"picture: {config.out}")
     return scores
 
 

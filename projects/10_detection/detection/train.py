@@ -91,11 +91,12 @@ def random_flip(
 
 def random_colours(images: UInt8[Tensor, "B 3 H W"]) -> UInt8[Tensor, "B 3 H W"]:
     """Each image with its channels in another order, brighter or darker: shape is what counts."""
-    count = len(images)
-    order = torch.rand(count, 3, device=images.device).argsort(1)
-    shuffled = images[torch.arange(count, device=images.device)[:, None], order]
-    gain = 0.15 * torch.randn(count, 1, 1, 1) + 0.1 * torch.randn(count, 3, 1, 1)
-    return (shuffled * gain.to(images.device).exp()).clamp(0, 255).to(torch.uint8)
+    count, device = len(images), images.device
+    order = torch.rand(count, 3, device=device).argsort(1)
+    shuffled = images[torch.arange(count, device=device)[:, None], order]
+    brightness = 0.15 * torch.randn(count, 1, 1, 1, device=device)
+    tint = 0.1 * torch.randn(count, 3, 1, 1, device=device)
+    return (shuffled * (brightness + tint).exp()).clamp(0, 255).to(torch.uint8)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -75,6 +75,23 @@ def test_flip_takes_the_boxes_along(few_scenes):
     assert torch.allclose(boxes, data.boxes)
 
 
+def test_colours_are_swapped_and_scaled_image_by_image():
+    """Channels 1, 5 and 25 can be told apart after any likely gain: each image holds all three."""
+    images = torch.tensor([1, 5, 25], dtype=torch.uint8).mul(4)[:, None, None].expand(64, 3, 4, 4)
+    before = images.clone()
+    torch.manual_seed(0)
+    changed = training.random_colours(images)
+    assert torch.equal(images, before), "the stored images stay as they are"
+    assert (changed == changed[:, :, :1, :1]).all(), "one gain a channel, wherever the pixel is"
+    ranks = changed[:, :, 0, 0].argsort(1).argsort(1)
+    assert len({tuple(rank) for rank in ranks.tolist()}) == 6, "every order occurs"
+    brightest = changed.amax((1, 2, 3)).float()
+    assert 85 < brightest.mean() < 115
+    assert 5 < brightest.std() < 40
+    torch.manual_seed(0)
+    assert torch.equal(training.random_colours(images), changed)
+
+
 @pytest.mark.parametrize("what", ["nothing to find", "all ignored", "boxes without area"])
 def test_odd_targets_stay_finite(runs, monkeypatch, what):
     data = load("tabletop", "train").first(4)

@@ -50,7 +50,9 @@ _HOME = {
     "pick_device": "device",
     "load_into": "checkpoint",
     "progress_bar": "progress",
+    "Training": "study",
     "runs_dir": "paths",
+    "train_all": "study",
     "warmup_cosine": "schedule",
 }
 __all__ = sorted(_HOME)

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, read without running what is in them."""
 
 import contextlib
+import json
 import os
 import pickle
 import threading
@@ -87,18 +88,21 @@ def load_checkpoint(path: Path | str, project: str | None = None) -> dict[str, A
     return content
 
 
-def latest_checkpoint(project: str, name: str = "best.pt") -> Path:
-    """The checkpoint of the project's newest run: `best.pt`, or `last.pt` where it has no best.
+def latest_checkpoint(project: str, name: str = "best.pt", command: str = "train") -> Path:
+    """The checkpoint of the newest run of `command`: `best.pt`, or `last.pt` without a best.
 
     Raises:
         LabError: the project has no run with a checkpoint yet.
     """
     for run in run_folders(project):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if json.loads((run / "config.json").read_text("utf-8"))["command"] != command:
+                continue
         for candidate in (run / name, run / "last.pt"):
             if candidate.is_file():
                 return candidate
     raise LabError(
-        f"no run of {project} has a checkpoint: `uv run --package {project} train` first"
+        f"no run of {project} has a checkpoint: `uv run --package {project} {command}` first"
     )
 
 

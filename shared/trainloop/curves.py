@@ -21,11 +21,13 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     return curves
 
 
-def plot_curves(path: Path) -> Figure:
+def plot_curves(path: Path) -> Figure | None:
     """One small plot per metric that has at least two points; noisy ones with a running mean."""
     curves = {k: v for k, v in read_metrics(path).items() if len(v[0]) > 1}
-    columns = min(3, max(1, len(curves)))
-    rows = max(1, -(-len(curves) // columns))
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
     figure = Figure(figsize=(4.2 * columns, 2.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(curves) :]:

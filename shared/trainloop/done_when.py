@@ -8,6 +8,7 @@ at-least = 0.90               # or at-most
 seeds = 3                     # the mean of that many seeds counts; 1 if left out
 with = { data = "toy2d" }     # options of the run; none: the default run
 command = "train"             # the command that records it; `train` if left out
+ci = false                    # too long for CI: held by `lab check` alone; true if left out
 """
 
 import json
@@ -35,6 +36,7 @@ class Criterion:
     seeds: int = 1
     options: dict[str, Any] = field(default_factory=dict)
     command: str = "train"
+    ci: bool = True
 
     @property
     def bound(self) -> str:

@@ -60,7 +60,7 @@ def overrides(config: RunOptions) -> dict[str, Any]:
     return {
         name: value
         for name, value in _not_default(config).items()
-        if name not in ("seed", "device", "resume")
+        if name not in ("seed", "device", "resume", "workers")
     }
 
 

@@ -40,6 +40,9 @@ from trainloop.progress import progress_bar
 
 AUTOSAVE_SECONDS = 60.0  # a kill costs at most this much work
 FLUSH_SECONDS = 0.5  # how old the last line of metrics.jsonl may be
+NON_FINITE_ADVICE = (
+    "Try a lower learning rate, a longer warm-up, gradient clipping, or --precision fp32"
+)
 TENSORBOARD_POINTS = 250  # per curve: add_scalar costs 76 us, a tenth of a small model's step
 
 
@@ -280,7 +283,8 @@ class Run:
         if not self.is_main:
             return metrics
         self._metrics.flush()
-        self.picture("curves", plot_curves(self.folder / "metrics.jsonl"))
+        if (figure := plot_curves(self.folder / "metrics.jsonl")) is not None:
+            self.picture("curves", figure)
         summary = {**read_json(self.folder / "config.json"), "steps": self.total,
                    "finished": now(), "metrics": metrics}  # fmt: skip
         atomic_write(self.folder / "summary.json", lambda file: file.write(json_bytes(summary)))
@@ -290,7 +294,8 @@ class Run:
             self._print(f"{name:<16} {'undefined' if value is None else f'{value:.4f}'}")
         spent = {**facts, **self._elapsed()}
         self._print(", ".join(f"{k.replace('_', ' ')} {v:,.0f}" for k, v in spent.items()))
-        verdicts = [judge(criterion, [summary]) for criterion in criteria(self.project)]
+        asked = [c for c in criteria(self.project) if c.command == self.command]
+        verdicts = [judge(criterion, [summary]) for criterion in asked]
         if verdicts:
             self._print("\ndone when\n" + verdict_table(verdicts))
         return metrics
@@ -330,8 +335,7 @@ class Run:
         if self._saved_step >= 0:
             saved = f"last.pt holds step {self._saved_step} and stays as it is"
         raise NonFiniteError(
-            f"{name} is {number} at step {step} ({last}; {saved}). "
-            "Try a lower learning rate, a longer warm-up, gradient clipping, or --precision fp32"
+            f"{name} is {number} at step {step} ({last}; {saved}). " + NON_FINITE_ADVICE
         )
 
     def _to_tensorboard(self, step: int, numbers: dict[str, float | int | None]) -> None:

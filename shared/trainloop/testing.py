@@ -73,10 +73,14 @@ def done_when_parameters(project: str) -> list[Any]:
     test that fails because of a neighbour says nothing about the code.
     """
     clock = pytest.mark.skip(reason="wall-clock: held by `lab check`, on a quiet machine")
-    return [
-        pytest.param(c, id=c.id, marks=[clock] if c.metric == "wall_seconds" else [])
-        for c in criteria(project)
-    ]
+    long = pytest.mark.skip(reason="too long for CI: held by `lab check`")
+
+    def marks(criterion: Criterion) -> list[pytest.MarkDecorator]:
+        if criterion.metric == "wall_seconds":
+            return [clock]
+        return [] if criterion.ci else [long]
+
+    return [pytest.param(c, id=c.id, marks=marks(c)) for c in criteria(project)]
 
 
 def hold(criterion: Criterion, runs: Path) -> None:
@@ -85,7 +89,10 @@ def hold(criterion: Criterion, runs: Path) -> None:
     Criteria that ask for the same runs share them, as long as they are given the same `runs`.
     """
     project, command = criterion.project, criterion.command
-    options = [f"--{key.replace('_', '-')}={value}" for key, value in criterion.options.items()]
+    options = []
+    for key, value in criterion.options.items():
+        values = value if isinstance(value, list) else [value]
+        options += [f"--{key.replace('_', '-')}", *map(str, values)]
     code = f"from {project.replace('-', '_')}.cli import {command.replace('-', '_')} as run; run()"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(runs))

@@ -4,7 +4,6 @@ What can be put right without guessing (boxes over the edge, a broken photo) is,
 stderr. Anything else stops with one line: a data set that shrank in silence costs more.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,14 +17,16 @@ import torch
 from numpy import ndarray
 
 from detection.letterbox import read_letterboxed, to_letterbox
-from detection.split import Split, SplitName
+from detection.split import Split, SplitName, name_hash
 from trainloop.errors import LabError
 from trainloop.progress import progress_bar
 
 LAYOUTS = (
     "annotations/instances_train*.json with train*/ (and val, test), train/_annotations.coco.json "
-    "beside its images (and valid/, test/), or one annotations.json with images/"
+    "beside its images (and valid/, test/), or one annotations.json with images/; or in VOC's "
+    "format: Annotations/*.xml with JPEGImages/"
 )
+"""What `data.load` reads, for messages."""
 SHARES: dict[tuple[str, ...], dict[str, tuple[str, int, int]]] = {
     ("train",): {"train": ("train", 0, 80), "val": ("train", 80, 90), "test": ("train", 90, 100)},
     ("test", "train"): {"train": ("train", 0, 90), "val": ("train", 90, 100)},
@@ -38,7 +39,9 @@ def load_coco(folder: Path, split: SplitName, image_size: int = 128) -> Split:
     """A split of a folder in COCO format; see `data.load`."""
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
-        raise LabError(f"no folder {folder}: give 'tabletop', or a folder with {LAYOUTS}")
+        raise LabError(
+            f"no folder {folder}: give 'tabletop', 'voc2007', 'voc2012', or a folder with {LAYOUTS}"
+        )
     files = _annotation_files(folder)
     source, low, high = SHARES.get(tuple(sorted(files)), {}).get(split, (split, 0, 100))
     if source not in files or "train" not in files:
@@ -53,10 +56,36 @@ def load_coco(folder: Path, split: SplitName, image_size: int = 128) -> Split:
         raise LabError(f"{path}: two categories have one name: rename or merge them")
 
     known = _by_id(coco[source], "images", "file_name", path)
-    images = {i: one for i, one in known.items() if low <= _hundredth(one["file_name"]) < high}
+    images = {i: one for i, one in known.items() if low <= hundredth(one["file_name"]) < high}
+    places = _places(folder, path, images)
+    return read_split(coco[source], path, images, places, classes, split, image_size)
+
+
+def read_split(
+    coco: dict,
+    path: Path,
+    images: dict[int, dict[str, Any]],
+    places: dict[int, Path],
+    classes: dict[int, str],
+    split: SplitName,
+    image_size: int,
+) -> Split:
+    """Some pictures of a COCO dict and their boxes, letterboxed; broken pictures are left out.
+
+    Args:
+        coco: its `images` and `annotations` are read.
+        path: where it came from, for messages.
+        images: those to read, by id.
+        places: their files, by id.
+        classes: the categories' names, by id.
+
+    Raises:
+        LabError: no picture is left, one has another size than it should, or an annotation names
+            an image or a category that does not exist.
+    """
     if not images:
         raise LabError(f"no picture of {path} falls to {split!r}: add pictures")
-    pixels, sizes, places = {}, {}, _places(folder, path, images)
+    pixels, sizes = {}, {}
     bar = progress_bar(len(images), "photo", f"reading {split}", leave=False)
     with ThreadPoolExecutor() as pool, bar:  # Pillow decodes and resizes outside the GIL
         results = pool.map(lambda i: _read_photo(places[i], image_size, images[i]), images)
@@ -65,8 +94,8 @@ def load_coco(folder: Path, split: SplitName, image_size: int = 128) -> Split:
             if result is not None:
                 pixels[i], sizes[i] = result
     if not sizes:
-        raise LabError(f"none of the {len(images)} pictures for {split!r} in {folder} can be read")
-    boxes, labels, ignore = _boxes(coco[source], path, known, list(classes), sizes, image_size)
+        raise LabError(f"none of the {len(images)} pictures for {split!r} of {path} can be read")
+    boxes, labels, ignore = _boxes(coco, path, list(classes), sizes, image_size)
     return Split(
         images=torch.from_numpy(np.stack(list(pixels.values()))),
         boxes=torch.from_numpy(boxes),
@@ -132,9 +161,9 @@ def _by_id(coco: dict, what: str, text: str, path: Path) -> dict[int, dict[str, 
     return table
 
 
-def _hundredth(file_name: str) -> int:
+def hundredth(file_name: str) -> int:
     """0..99, from the name alone: where a picture goes does not depend on the others."""
-    return int(hashlib.sha256(file_name.encode("utf-8", "surrogatepass")).hexdigest(), 16) % 100
+    return name_hash(file_name) % 100
 
 
 def _places(folder: Path, path: Path, images: dict[int, dict]) -> dict[int, Path]:
@@ -179,10 +208,11 @@ def _has_area(box: Any) -> bool:
 
 
 def _boxes(
-    coco: dict, path: Path, known: dict, category_ids: list[int], sizes: dict, image_size: int
+    coco: dict, path: Path, category_ids: list[int], sizes: dict, image_size: int
 ) -> tuple[ndarray, ndarray, ndarray]:
     """Boxes (N, M, 4), labels (N, M), ignore (N, M) of the N pictures in `sizes`, letterboxed."""
     found: dict[int, list] = {key: [] for key in sizes}
+    known = {image["id"] for image in coco["images"]}
     flat = outside = 0
     for one in coco["annotations"]:
         key, category, box = one.get("image_id"), one.get("category_id"), one.get("bbox")

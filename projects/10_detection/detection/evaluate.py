@@ -1,4 +1,4 @@
-"""Average precision by pycocotools, and pictures of what was found."""
+"""Detections of a whole split, their average precision, and pictures of them."""
 
 import contextlib
 import io
@@ -9,14 +9,19 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from numpy import ndarray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from detection.average_precision import Found, Truths, box_area, evaluate_boxes
 from detection.data import Split
 from detection.model import Detections, Detector
 
 COLOURS = ("tab:orange", "tab:cyan", "tab:pink", "tab:olive", "tab:green", "tab:purple", "tab:red")
+STATS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+         "ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")  # fmt: skip
+"""COCOeval's `stats`, by our names."""
 
 
 def detect_all(model: Detector, data: Split, device: torch.device, batch: int = 50):
@@ -41,60 +46,93 @@ def average_precision(found: list[Detections], data: Split) -> dict[str, float |
         ap: mean over classes and the IoU thresholds 0.50, 0.55 .. 0.95; ap50, ap75: at one
         threshold; ap_<class>: of each class.
     """
-    truth = COCO()
-    truth.dataset = {
-        "info": {},
-        "images": [{"id": index} for index in range(len(data.images))],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(data.classes)],
-        "annotations": [],
+    evaluation = evaluate_boxes(*as_arrays(found, data), len(data.classes))
+    figures = evaluation.figures()
+    of_class = zip(data.classes, evaluation.class_figures(), strict=True)
+    return {name: figures[name] for name in ("ap", "ap50", "ap75")} | {
+        f"ap_{name}": value for name, value in of_class
     }
+
+
+def as_arrays(found: list[Detections], data: Split) -> tuple[Found, Truths]:
+    """All images' detections and objects, image by image; an object's area is that of its box."""
+    detections = Found(
+        images=np.repeat(np.arange(len(found)), [len(one.scores) for one in found]),
+        labels=torch.cat([one.labels for one in found]).numpy(),
+        boxes=torch.cat([one.boxes for one in found]).double().numpy(),
+        scores=torch.cat([one.scores for one in found]).double().numpy(),
+    )
     image, slot = (data.labels >= 0).nonzero(as_tuple=True)
-    for number, (i, j) in enumerate(zip(image.tolist(), slot.tolist(), strict=True), start=1):
-        x1, y1, x2, y2 = data.boxes[i, j].tolist()
-        truth.dataset["annotations"].append(
-            {
-                "id": number,  # from 1: COCOeval takes 0 for "not matched"
-                "image_id": i,
-                "category_id": int(data.labels[i, j]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": int(data.ignore[i, j]),
-            }
-        )
-    names = [f"ap_{name}" for name in data.classes]
-    rows = [
-        np.column_stack(
-            [
-                np.full(len(one.scores), index),
-                one.boxes[:, :2],
-                one.boxes[:, 2:] - one.boxes[:, :2],
-                one.scores,
-                one.labels,
-            ]
-        )
-        for index, one in enumerate(found)
-    ]
-    table = np.concatenate(rows).astype(np.float64)
-    if len(table) == 0 or not truth.dataset["annotations"]:
-        to_find = set(data.labels[~data.ignore].tolist()) - {-1}
-        of_all = dict.fromkeys(["ap", "ap50", "ap75"], 0.0 if to_find else None)
-        return of_all | {n: 0.0 if label in to_find else None for label, n in enumerate(names)}
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        truth.createIndex()
-        coco = COCOeval(truth, truth.loadRes(table), "bbox")
-        coco.evaluate()
-        coco.accumulate()
-    precision = coco.eval["precision"][:, :, :, 0, -1]  # (thresholds, recalls, classes)
+    boxes = data.boxes[image, slot].double().numpy()
+    truths = Truths(
+        images=image.numpy(),
+        labels=data.labels[image, slot].numpy(),
+        boxes=boxes,
+        areas=box_area(boxes),
+        crowd=data.ignore[image, slot].numpy(),
+    )
+    return detections, truths
 
-    def mean(part: np.ndarray) -> float | None:
-        return float(part[part > -1].mean()) if (part > -1).any() else None
 
+def largest_difference(found: list[Detections], data: Split) -> float:
+    """How far `average_precision.py` is from pycocotools in any of COCO's 12 figures or any class.
+
+    At most 1, which is also what it counts if only one of them finds a figure undefined.
+    """
+    evaluation = evaluate_boxes(*as_arrays(found, data), len(data.classes))
+    of_class = zip(data.classes, evaluation.class_figures(), strict=True)
+    ours = evaluation.figures() | {f"ap/{name}": value for name, value in of_class}
+    pairs = [(ours[name], value) for name, value in pycocotools_figures(found, data).items()]
+    return max(float(a is not b) if a is None or b is None else abs(a - b) for a, b in pairs)
+
+
+def pycocotools_figures(found: list[Detections], data: Split) -> dict[str, float | None]:
+    """The same by pycocotools, the oracle: COCO's 12 figures (`Evaluation.figures`), then the
+    classes' AP as ap/<class>; None where there is nothing to find."""
+    coco = pycocotools_evaluation(*as_arrays(found, data), len(data.images), len(data.classes))
+    of_class = coco.eval["precision"][:, :, :, 0, -1].mean((0, 1))  # all -1 where undefined
+    values = np.concatenate([coco.stats, of_class])
+    names = [*STATS, *(f"ap/{name}" for name in data.classes)]
     return {
-        "ap": mean(precision),
-        "ap50": mean(precision[0]),
-        "ap75": mean(precision[5]),
-        **{name: mean(precision[:, :, label]) for label, name in enumerate(names)},
+        name: float(value) if value > -1 else None
+        for name, value in zip(names, values, strict=True)
     }
+
+
+def pycocotools_evaluation(found: Found, truths: Truths, images: int, classes: int) -> COCOeval:
+    """What pycocotools makes of detections and truths in so many images and of so many classes."""
+
+    def coco(objects: Found | Truths, **fields: ndarray) -> COCO:
+        low, high = objects.boxes[:, :2], objects.boxes[:, 2:]
+        columns = {
+            "image_id": objects.images,
+            "category_id": objects.labels,
+            "bbox": np.hstack([low, high - low]),
+            **fields,
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        result = COCO()
+        result.dataset = {
+            "images": [{"id": image} for image in range(images)],
+            "categories": [{"id": label} for label in range(classes)],
+            "annotations": [
+                {"id": number} | dict(zip(columns, row, strict=True))
+                for number, row in enumerate(rows, start=1)  # COCOeval takes 0 for "not matched"
+            ],
+        }
+        result.createIndex()
+        return result
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        evaluation = COCOeval(
+            coco(truths, area=truths.areas, iscrowd=truths.crowd.astype(int)),
+            coco(found, area=box_area(found.boxes), score=found.scores),
+            "bbox",
+        )
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
 
 
 def draw_predictions(

@@ -1,77 +1,107 @@
-"""Which points answer for which object, and what a wrong answer costs."""
+"""What a wrong answer costs: losses of class, box and centerness."""
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from detection.boxes import generalised_iou, pairwise_iou
+from detection.assignment import Assignment
+from detection.boxes import (
+    EPSILON,
+    complete_iou,
+    distance_iou,
+    elementwise_iou,
+    generalised_iou,
+)
 from detection.model import Predictions
 
-
-class Assignment(NamedTuple):
-    """The object each point answers for; M objects an image, A points."""
-
-    target: Int64[Tensor, "B A"]  # index of the object, -1 for background
-    quality: Float[Tensor, "B A"]  # 0..1: the score a positive point should give; 0 for background
-    ignored: Bool[Tensor, "B A"]  # background points in an ignored box: not to be punished
+# --- Classification: logits against the wanted scores, entry by entry ----------------------------
 
 
-@torch.no_grad()
-def task_aligned_assignment(
-    predictions: Predictions,
-    boxes: Float[Tensor, "B M 4"],
-    labels: Int64[Tensor, "B M"],
-    ignore: Bool[Tensor, "B M"],
-    *,
-    top: int = 8,
-    alpha: float = 0.5,
-    beta: float = 6.0,
-    reach: float = 1.5,
-) -> Assignment:
-    """Task-aligned assignment (TOOD, Feng 2021, section 3.2).
+def binary_cross_entropy(
+    logits: Float[Tensor, "*n"], target: Float[Tensor, "*n"]
+) -> Float[Tensor, "*n"]:
+    """Binary cross-entropy against a target in 0..1."""
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
-    The alignment t = p^alpha u^beta of a point with an object joins the probability p that it gives
-    the object's class and the IoU u of its box. Each object takes its `top` most aligned points
-    among those inside its box, or within `reach` strides of its centre (so that objects smaller
-    than a cell have points too). A point wanted by several goes to the one it overlaps most. What
-    the point's score should be is t, scaled per object so that its largest value is the object's
-    largest IoU (eq. 4 and below).
+
+def focal(
+    logits: Float[Tensor, "*n"],
+    target: Float[Tensor, "*n"],
+    alpha: float | int = 0.25,
+    gamma: float | int = 2.0,
+) -> Float[Tensor, "*n"]:
+    """Focal loss (Lin 2017, eq. 5): what is right already weighs (1 - p_t)^gamma of the rest.
 
     Args:
-        boxes: objects in pixels, padded; rows with label -1 do not exist.
-        ignore: objects that are neither to be found nor to be punished when found.
+        target: 0 or 1; the paper has no others (`assignment.hard` makes them).
+        alpha: weight of positives; negatives have 1 - alpha.
     """
-    x, y = predictions.points[:, 0], predictions.points[:, 1]
-    x1, y1, x2, y2 = (side[..., None] for side in boxes.unbind(-1))  # (B, M, 1)
-    inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)  # (B, M, A)
-    distance = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())
-    exists = (labels >= 0)[..., None]
-    real = exists & ~ignore[..., None]
-    candidate = real & (inside | (distance < reach * predictions.strides))
+    alpha_t = alpha * target + (1 - alpha) * (1 - target)
+    error = (target - logits.sigmoid()).abs()  # 1 - p_t
+    return alpha_t * error**gamma * binary_cross_entropy(logits, target)
 
-    iou = pairwise_iou(boxes, predictions.boxes)  # (B, M, A)
-    classes = labels.clamp(min=0)[..., None].expand(-1, -1, predictions.logits.shape[1])
-    probability = predictions.logits.sigmoid().transpose(1, 2).gather(1, classes)  # (B, M, A)
-    alignment = (probability**alpha * iou**beta).masked_fill(~candidate, -1.0)
 
-    chosen = alignment.topk(min(top, alignment.shape[-1]), dim=-1).indices
-    positive = torch.zeros_like(candidate).scatter(-1, chosen, True) & candidate
-    owner = torch.where(positive, iou, -1.0).argmax(dim=1)  # (B, A)
-    positive &= F.one_hot(owner, boxes.shape[1]).transpose(1, 2).bool()
+def quality_focal(
+    logits: Float[Tensor, "*n"], target: Float[Tensor, "*n"], beta: float | int = 2.0
+) -> Float[Tensor, "*n"]:
+    """Quality focal loss (Li 2020, eq. 4): the focal loss for any target in 0..1."""
+    error = (target - logits.sigmoid()).abs()
+    return error**beta * binary_cross_entropy(logits, target)
 
-    alignment = torch.where(positive, alignment, 0.0)
-    best_iou = torch.where(positive, iou, 0.0).amax(-1, keepdim=True)
-    tiny = torch.finfo(alignment.dtype).tiny  # an IoU of 0.05 makes t 1e-8: no larger constant
-    quality = alignment / alignment.amax(-1, keepdim=True).clamp(min=tiny) * best_iou
-    is_positive = positive.any(dim=1)
-    return Assignment(
-        target=torch.where(is_positive, owner, -1),
-        quality=quality.sum(dim=1),
-        ignored=(inside & exists & ignore[..., None]).any(dim=1) & ~is_positive,
-    )
+
+def varifocal(
+    logits: Float[Tensor, "*n"],
+    target: Float[Tensor, "*n"],
+    alpha: float | int = 0.75,
+    gamma: float | int = 2.0,
+) -> Float[Tensor, "*n"]:
+    """Varifocal loss (Zhang 2021, eq. 2), for any target in 0..1.
+
+    Only negatives are weighed down when they are right; positives weigh what they are worth.
+    """
+    weight = torch.where(target > 0, target, alpha * logits.sigmoid() ** gamma)
+    return weight * binary_cross_entropy(logits, target)
+
+
+CLASS_LOSSES = {
+    "bce": binary_cross_entropy,
+    "focal": focal,
+    "quality-focal": quality_focal,
+    "varifocal": varifocal,
+}
+BOX_LOSSES = {
+    "iou": elementwise_iou,
+    "giou": generalised_iou,
+    "diou": distance_iou,
+    "ciou": complete_iou,
+}
+"""Similarities; the loss is 1 less the similarity."""
+
+
+# --- Of a batch ----------------------------------------------------------------------------------
+
+
+class Losses(NamedTuple):
+    """Sums over the points of a batch, divided by nothing."""
+
+    classification: Float[Tensor, ""]
+    box: Float[Tensor, ""]
+    centerness: Float[Tensor, ""]  # 0 for predictions without
+
+
+def centerness(points: Float[Tensor, "n 2"], boxes: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """How central each point is in its box: 1 at the centre, 0 on the edge and beyond.
+
+    sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of the distances to the four sides (FCOS,
+    Tian 2019, eq. 3).
+    """
+    before, behind = points - boxes[:, :2], boxes[:, 2:] - points  # (l, t), (r, b)
+    nearer = torch.minimum(before, behind).clamp(min=0)
+    farther = torch.maximum(before, behind).clamp(min=EPSILON)
+    return (nearer / farther).prod(-1).sqrt()
 
 
 def detection_loss(
@@ -79,34 +109,43 @@ def detection_loss(
     assignment: Assignment,
     boxes: Float[Tensor, "B M 4"],
     labels: Int64[Tensor, "B M"],
-    normaliser: Float[Tensor, ""],
     *,
-    box_weight: float = 2.0,
-    gamma: float = 0.0,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Classification and (weighted) box loss, both divided by `normaliser`.
+    class_loss: str = "bce",
+    box_loss: str = "giou",
+    box_weight: float | int = 2.0,
+) -> Losses:
+    """The losses of a batch, as sums: the caller divides by the sum of qualities, say.
 
-    Classification is binary cross-entropy against the quality as a soft label, times
-    |quality - probability|^gamma (quality focal loss, Li 2020, eq. 4; gamma 0 is plain BCE). The
-    box loss is 1 - GIoU of positive points, weighted by their quality: points that answer well are
-    the ones whose boxes will be shown.
+    Sums, because what to divide by is known only after all parts of a batch, on all processes, have
+    been assigned.
 
     Args:
-        normaliser: the sum of qualities of a batch, at least 1. Dividing by images instead would
-            let crowded images dominate.
+        class_loss: of `CLASS_LOSSES`, summed over the classes of all points that are not ignored. A
+            positive point should give its quality to its object's class and 0 to the others.
+        box_loss: of `BOX_LOSSES`, summed over positive points, weighted by their quality: points
+            that answer well are the ones whose boxes will be shown.
+        box_weight: factor of the box loss.
+
+    With `predictions.centerness` (FCOS) its binary cross-entropy against `centerness` is summed
+    over positive points, and it is centerness that weighs the box loss instead of quality.
     """
     positive = assignment.target >= 0
     image, point = positive.nonzero(as_tuple=True)
     target = assignment.target[image, point]
     quality = assignment.quality[image, point]
+    target_boxes = boxes[image, target]
 
     wanted = torch.zeros_like(predictions.logits)
     wanted[image, point, labels[image, target]] = quality
-    per_point = F.binary_cross_entropy_with_logits(predictions.logits, wanted, reduction="none")
-    if gamma > 0:
-        per_point = per_point * (wanted - predictions.logits.sigmoid()).abs() ** gamma
-    classification = per_point.sum(-1).masked_fill(assignment.ignored, 0.0).sum() / normaliser
+    per_point = CLASS_LOSSES[class_loss](predictions.logits, wanted).sum(-1)
+    classification = per_point.masked_fill(assignment.ignored, 0.0).sum()
 
-    giou = generalised_iou(predictions.boxes[image, point], boxes[image, target])
-    box = (quality * (1 - giou)).sum() / normaliser
-    return classification, box_weight * box
+    box_quality, centre_loss = quality, torch.zeros_like(classification)
+    if predictions.centerness is not None:
+        box_quality = centerness(predictions.points[point], target_boxes)
+        given = predictions.centerness[image, point]
+        centre_loss = binary_cross_entropy(given, box_quality).sum()
+
+    similarity = BOX_LOSSES[box_loss](predictions.boxes[image, point], target_boxes)
+    box = (box_quality * (1 - similarity)).sum()
+    return Losses(classification, box_weight * box, centre_loss)

@@ -11,11 +11,14 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from detection.config import EvaluateConfig, PredictConfig
-from detection.data import load
+from detection.augment import draw_augmentations
+from detection.backbone import make_backbone
+from detection.config import AugmentConfig, ErrorsConfig, EvaluateConfig, PredictConfig
+from detection.data import Split, load
+from detection.errors import draw_errors, draw_worst, error_table
 from detection.evaluate import COLOURS, average_precision, detect_all, draw_box, draw_predictions
 from detection.letterbox import from_letterbox, read_letterboxed
-from detection.model import Detector
+from detection.model import Detections, Detector
 from trainloop import (
     LabError,
     atomic_write,
@@ -30,11 +33,16 @@ def load_detector(path: Path | None, device: torch.device) -> tuple[Detector, di
     """The averaged model of a checkpoint (the newest run's best if None), and the checkpoint.
 
     Raises:
-        LabError: there is none, or it cannot be read, or it is another project's.
+        LabError: there is none, it cannot be read, or it is another project's or of `pretrain`.
     """
     path = path or latest_checkpoint("detection")
     checkpoint = load_checkpoint(path, "detection")
-    model = Detector(len(checkpoint["notes"]["classes"]), tuple(checkpoint["config"]["widths"]))
+    if checkpoint["command"] != "train":
+        raise LabError(f"{path} was written by `{checkpoint['command']}`: name one of `train`")
+    config = checkpoint["config"]
+    backbone = make_backbone(config["backbone"].removesuffix("-imagenet"), tuple(config["widths"]))
+    centerness = config["assignment"] == "centre"
+    model = Detector(len(checkpoint["notes"]["classes"]), backbone, centerness=centerness)
     weights = {k: v for k, v in checkpoint["states"]["ema"].items() if k != "updates"}
     load_into(path, {"model": model}, {"model": weights})
     return model.eval().to(device, memory_format=torch.channels_last), checkpoint
@@ -42,23 +50,51 @@ def load_detector(path: Path | None, device: torch.device) -> tuple[Detector, di
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, float | None]:
     """Print a checkpoint's average precision on a split and draw its detections."""
-    device = pick_device(config.device)
-    model, checkpoint = load_detector(config.checkpoint, device)
-    data = load(config.data or checkpoint["config"]["data"], config.split,
-                checkpoint["config"]["image_size"])  # fmt: skip
-    classes = tuple(checkpoint["notes"]["classes"])
-    if data.classes != classes:
-        raise LabError(
-            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(data.classes)}: "
-            "name data with the same classes"
-        )
-    found = detect_all(model, data, device)
+    data, found = detect_split(config)
     scores = average_precision(found, data)
     for name, value in scores.items():
         print(f"{config.split}/{name:<14} {'undefined' if value is None else f'{value:.3f}'}")
     save_figure(config.out, draw_predictions(data, found))
     print(f"picture: {config.out}")
     return scores
+
+
+def detect_split(config: EvaluateConfig) -> tuple[Split, list[Detections]]:
+    """The split that is asked for, and what the checkpoint finds in it.
+
+    Raises:
+        LabError: the data has other classes than the checkpoint.
+    """
+    device = pick_device(config.device)
+    model, checkpoint = load_detector(config.checkpoint, device)
+    trained = checkpoint["config"]
+    data = load(config.data or trained["data"], config.split, trained["image_size"])
+    classes = tuple(checkpoint["notes"]["classes"])
+    if data.classes != classes:
+        raise LabError(
+            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(data.classes)}: "
+            "name data with the same classes"
+        )
+    return data, detect_all(model, data, device)
+
+
+def explain_errors(config: ErrorsConfig) -> None:
+    """Print and draw what kinds of error cost how much, and the worst images."""
+    data, found = detect_split(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    table = error_table(found, data)
+    print(table)
+    atomic_write(config.out / "errors.md", lambda file: file.write(table.encode()))
+    save_figure(config.out / "errors.png", draw_errors(found, data, score=config.score))
+    save_figure(config.out / "worst.png", draw_worst(found, data, config.worst))
+    print(f"pictures: {config.out / 'errors.png'}, {config.out / 'worst.png'}")
+
+
+def show_augmentations(config: AugmentConfig) -> None:
+    """Draw what each augmentation does to the first training images."""
+    data = load(config.data, "train", config.image_size).first(config.count)
+    save_figure(config.out, draw_augmentations(data, count=config.count, seed=config.seed))
+    print(f"picture: {config.out}")
 
 
 def predict_images(config: PredictConfig) -> list[dict[str, Any]]:

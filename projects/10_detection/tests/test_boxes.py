@@ -1,12 +1,23 @@
 """Box arithmetic and NMS against torchvision, on boxes that touch, nest, vanish and repeat."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import ops
 
-from detection.boxes import area, batched_nms, generalised_iou, nms, pairwise_iou
+from detection.boxes import (
+    area,
+    batched_nms,
+    complete_iou,
+    distance_iou,
+    elementwise_iou,
+    generalised_iou,
+    nms,
+    pairwise_iou,
+)
 
 # Few different coordinates, so that equal, nested, touching and empty boxes turn up all the time;
 # multiples of 1/4, so that float32 holds areas exactly.
@@ -49,6 +60,14 @@ def test_pairwise_iou_takes_batches():
 
 @examples
 @given(boxes, boxes)
+def test_elementwise_iou_is_the_diagonal_of_the_pairwise(a, b):
+    n = min(len(a), len(b))
+    a, b = a[:n], b[:n]
+    torch.testing.assert_close(elementwise_iou(a, b), ops.box_iou(a, b).diagonal().nan_to_num(0))
+
+
+@examples
+@given(boxes, boxes)
 def test_generalised_iou_is_torchvisions(a, b):
     n = min(len(a), len(b))
     a, b = a[:n], b[:n]
@@ -78,12 +97,93 @@ def test_generalised_iou_by_hand(a, b, expected):
         assert giou.item() == pytest.approx(expected)
 
 
-def test_generalised_iou_gradient():
-    """Against differences, for boxes in general position: no two sides at one place."""
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([0, 0, 4, 4], [0, 0, 4, 4], 1.0),
+        ([0, 0, 4, 4], [1, 1, 3, 3], 4 / 16),  # one centre
+        ([0, 0, 4, 4], [2, 0, 6, 4], 8 / 24 - 4 / 52),  # 2 apart; around both 6 x 4
+        ([0, 0, 1, 1], [3, 0, 4, 1], -9 / 17),
+        ([1, 1, 1, 1], [0, 0, 2, 2], 0.0),  # a point in the middle of a box
+        ([1, 1, 1, 1], [1, 1, 1, 1], 0.0),  # a point and itself
+        ([0, 0, 0, 0], [2, 2, 2, 2], -1.0),  # two points: the distance is the diagonal
+    ],
+)
+def test_distance_iou_by_hand(a, b, expected):
+    """All boxes are squares (a point counts as one), so that CIoU is the same."""
+    a, b = torch.tensor(a).float(), torch.tensor(b).float()
+    assert distance_iou(a, b).item() == distance_iou(b, a).item() == pytest.approx(expected)
+    if area(a) > 0:
+        assert complete_iou(a, b).item() == pytest.approx(expected)
+
+
+def test_complete_iou_by_hand():
+    """A lying box, 2 x 1, and a standing one, 1 x 2, on one corner."""
+    lying, standing = torch.tensor([0.0, 0.0, 2.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 2.0])
+    v = 4 / math.pi**2 * (math.atan(2) - math.atan(1 / 2)) ** 2
+    alpha = v / (1 - 1 / 3 + v)
+    expected = 1 / 3 - 0.5 / 8 - alpha * v
+    assert complete_iou(lying, standing).item() == pytest.approx(expected)
+    assert complete_iou(standing, lying).item() == pytest.approx(expected)
+
+
+SIMILARITIES = {
+    elementwise_iou: lambda a, b: 1 - ops.box_iou(a, b).diagonal(),
+    generalised_iou: ops.generalized_box_iou_loss,
+    distance_iou: ops.distance_box_iou_loss,
+    complete_iou: ops.complete_box_iou_loss,
+}
+each_similarity = pytest.mark.parametrize("similarity", SIMILARITIES)
+
+
+@each_similarity
+def test_values_and_gradients_are_torchvisions(similarity):
+    """In general position: no two sides at one place."""
     a, b = random_boxes(2, 64)
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     assert 10 < (high > low).all(-1).sum() < 54  # pairs that overlap and pairs that do not
-    assert torch.autograd.gradcheck(generalised_iou, (a.requires_grad_(), b.requires_grad_()))
+    a.requires_grad_()
+    ours, theirs = 1 - similarity(a, b), SIMILARITIES[similarity](a, b)
+    tolerance = {"rtol": 1e-5, "atol": 1e-6}  # they add 1e-7 where we clamp at it
+    torch.testing.assert_close(ours, theirs, **tolerance)
+    gradients = [torch.autograd.grad(loss.sum(), a)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, **tolerance)
+
+
+@pytest.mark.parametrize("similarity", [elementwise_iou, generalised_iou, distance_iou])
+def test_gradient_against_differences(similarity):
+    """Not of CIoU: its alpha moves, but counts as a constant."""
+    a, b = random_boxes(2, 64)
+    assert torch.autograd.gradcheck(similarity, (a.requires_grad_(), b.requires_grad_()))
+
+
+@each_similarity
+@examples
+@given(boxes, boxes)
+def test_similarities_are_finite_symmetric_and_at_most_the_iou(similarity, a, b):
+    n = min(len(a), len(b))
+    a, b = a[:n].requires_grad_(), b[:n]
+    ours = similarity(a, b)
+    torch.testing.assert_close(ours, similarity(b, a))
+    assert (ours <= elementwise_iou(a, b) + 1e-6).all()
+    assert (ours >= (-2 if similarity is complete_iou else -1)).all()
+    torch.testing.assert_close(similarity(a, a), (area(a) > 0).float())
+    (gradient,) = torch.autograd.grad(ours.sum(), a)
+    assert gradient.isfinite().all()
+
+
+def test_a_box_within_the_other_is_moved_by_distance_iou_only():
+    inner, outer = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.tensor([0.0, 0.0, 8.0, 8.0])
+    for similarity, moves in (
+        (elementwise_iou, False),
+        (generalised_iou, False),
+        (distance_iou, True),
+        (complete_iou, True),
+    ):
+        shift = torch.zeros(2, requires_grad=True)
+        similarity(inner + shift.repeat(2), outer).backward()
+        assert (shift.grad > 1e-3).all() == moves
+        assert moves or (shift.grad.abs() < 1e-6).all()
 
 
 # --- NMS ---------------------------------------------------------------------------------------

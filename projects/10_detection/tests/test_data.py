@@ -39,7 +39,7 @@ def cannot_render(*args):
 def test_tabletop_splits_share_no_scene():
     spans = sorted((first, first + count) for first, count in data.TABLETOP_SPLITS.values())
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-    assert [count for _, count in data.TABLETOP_SPLITS.values()] == [8_000, 200, 300]
+    assert [count for _, count in data.TABLETOP_SPLITS.values()] == [8_000, 200, 300, 4_000]
 
 
 def test_tabletop_holds_the_scenes_and_is_rendered_once(small_tabletop, monkeypatch):

@@ -6,11 +6,23 @@ import torch
 from matplotlib.colors import to_rgba
 from torchvision import ops
 
+from detection import evaluate
+from detection.backbone import SmallBackbone
 from detection.data import Split
-from detection.evaluate import COLOURS, average_precision, detect_all, draw_predictions
+from detection.evaluate import (
+    COLOURS,
+    STATS,
+    as_arrays,
+    average_precision,
+    detect_all,
+    draw_predictions,
+    largest_difference,
+    pycocotools_figures,
+)
 from detection.model import Detections, Detector
 
 A, B, C = [2.0, 3.0, 12.0, 8.0], [20.0, 4.0, 24.0, 30.0], [1.0, 20.0, 13.0, 29.0]  # far apart
+D = [0.0, 0.0, 40.0, 40.0]  # no longer "small"
 
 
 def truth(*images: list[tuple], classes: tuple[str, ...] = ("cup", "pen")) -> Split:
@@ -152,18 +164,61 @@ def test_ap50_worked_out_directly(seed):
     assert average_precision(found, data)["ap50"] == pytest.approx(expected)
 
 
+# --- against pycocotools -------------------------------------------------------------------------
+
+
+def test_arrays_of_all_images():
+    data = truth([], [(A, 0), (B, 1, "ignore")], [(C, 1)])
+    found, truths = as_arrays([seen((A, 1, 0.5)), seen(), seen((B, 0, 0.25), (C, 1, 0.5))], data)
+    assert found.images.tolist() == [0, 2, 2] and found.labels.tolist() == [1, 0, 1]
+    assert found.boxes.tolist() == [A, B, C] and found.scores.tolist() == [0.5, 0.25, 0.5]
+    assert truths.images.tolist() == [1, 1, 2] and truths.labels.tolist() == [0, 1, 1]
+    assert truths.boxes.tolist() == [A, B, C] and truths.areas.tolist() == [50, 104, 108]
+    assert truths.crowd.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("objects", [[], [(A, 0)], [(A, 0), (D, 1), (C, 1, "ignore")]])
+@pytest.mark.parametrize("found", [[], [(A, 0, 0.9), (A, 0, 0.9), (A, 1, 0.5), (D, 1, 0.4)]])
+def test_figures_are_those_of_pycocotools(objects, found):
+    found, data = [seen(*found), seen()], truth(objects, [])
+    theirs = pycocotools_figures(found, data)
+    assert list(theirs) == [*STATS, "ap/cup", "ap/pen"]
+    ours = average_precision(found, data)
+    for name, other in (("ap", "ap"), ("ap50", "ap50"), ("ap_cup", "ap/cup"), ("ap_pen", "ap/pen")):
+        assert ours[name] == pytest.approx(theirs[other], abs=1e-9)
+    assert largest_difference(found, data) < 1e-9
+
+
+def test_largest_difference(monkeypatch):
+    """One figure of the others' is changed."""
+    found, data = [seen((A, 0, 0.9))], truth([(A, 0), (B, 1)])
+    theirs = pycocotools_figures(found, data)
+    assert theirs["ap/pen"] == 0 and theirs["ap_large"] is None
+    for name, value, difference in (
+        ("ap", theirs["ap"] - 0.25, 0.25),
+        ("ap/pen", 0.125, 0.125),
+        ("ap_large", 0.0, 1.0),
+        ("ap/cup", None, 1.0),
+        ("ap_large", None, 0.0),
+    ):
+        monkeypatch.setattr(evaluate, "pycocotools_figures", lambda *_: theirs | {name: value})  # noqa: B023
+        assert largest_difference(found, data) == pytest.approx(difference)
+
+
 # --- detections and pictures -------------------------------------------------------------------
 
 
 def test_detect_all_takes_every_image_once_and_leaves_the_model_as_it_was():
     torch.manual_seed(0)
-    model = Detector(2, widths=(4, 4, 8, 8), neck=8, prior=0.5)
+    model = Detector(2, SmallBackbone((4, 4, 8, 8)), neck=8, prior=0.5)
     data = truth(*([] for _ in range(5)))
     data.images.random_(0, 256)
-    running = model.stem[1].running_mean.clone()
+    running = model.class_tower.norms[0].running_mean.clone()
     for training in (True, False):
         found = detect_all(model.train(training), data, torch.device("cpu"), batch=2)
-        assert model.training is training and torch.equal(model.stem[1].running_mean, running)
+        assert model.training is training and torch.equal(
+            model.class_tower.norms[0].running_mean, running
+        )
         assert len(found) == 5
         expected = model.eval().detect(data.images)
         for a, b in zip(found, expected, strict=True):

@@ -1,17 +1,36 @@
 """The detector: where its points are, what its boxes mean, and what `detect` makes of them."""
 
+from collections import OrderedDict
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import ops
 
+from detection.backbone import Backbone, SmallBackbone, conv
 from detection.model import Detections, Detector, Predictions
 
 
-def small_model(seed: int = 0, **options) -> Detector:
+def small_model(seed: int = 0, levels: int = 2, **options) -> Detector:
     torch.manual_seed(seed)
-    return Detector(**{"classes": 3, "widths": (8, 8, 16, 16), "neck": 16, **options})
+    backbone = SmallBackbone((8, 8, 16, 16)) if levels == 2 else three_levels()
+    return Detector(**{"classes": 3, "backbone": backbone, "neck": 16, **options})
+
+
+def three_levels() -> Backbone:
+    """Levels of strides 8, 16 and 32, as torchvision's backbones have."""
+    widths = (3, 8, 8, 16, 24, 32)
+    return Backbone(
+        "tiny",
+        torch.nn.Sequential(*(conv(a, b, stride=2) for a, b in pairwise(widths))),
+        ends=(1, 2, 3, 4, 5),
+        channels=widths[3:],
+        strides=(8, 16, 32),
+        mean=(110.0, 110.0, 110.0),
+        std=(60.0, 60.0, 60.0),
+    )
 
 
 def settle(model: Detector, images: Tensor) -> Predictions:
@@ -38,6 +57,13 @@ def test_points_of_a_wide_image():
     coarse = [[x, y] for y in (8, 24) for x in (8, 24, 40, 56)]
     assert predictions.points.tolist() == fine + coarse
     assert predictions.strides.tolist() == [8] * 32 + [16] * 8
+
+
+def test_points_of_three_levels():
+    predictions = small_model(levels=3)(noise(2, 3, 32, 64))
+    assert predictions.logits.shape == (2, 42, 3) and predictions.boxes.shape == (2, 42, 4)
+    assert predictions.points[-2:].tolist() == [[16, 16], [48, 16]]
+    assert predictions.strides.tolist() == [8] * 32 + [16] * 8 + [32] * 2
 
 
 @pytest.mark.parametrize("corner", ["right top", "left bottom"])
@@ -88,8 +114,8 @@ def test_every_box_contains_its_point(training):
 def test_the_first_guess_is_background(prior):
     options = {} if prior == 0.01 else {"prior": prior}
     probability = small_model(**options)(noise(2, 3, 64, 64)).logits.sigmoid()
-    assert probability.mean().item() == pytest.approx(prior, rel=0.05)
-    assert probability.min() > prior / 2 and probability.max() < prior * 2
+    assert probability.median().item() == pytest.approx(prior, rel=0.25)
+    assert probability.min() > prior / 4 and probability.max() < prior * 4
 
 
 # --- network -----------------------------------------------------------------------------------
@@ -118,37 +144,101 @@ def test_evaluation_agrees_with_training():
     iou = torch.stack([ops.box_iou(a, b).diagonal() for a, b in pairs])
     assert training.boxes.std(0).mean() > 1  # the boxes depend on the image
     assert iou.mean() > 0.99 and iou.min() > 0.96
-    torch.testing.assert_close(training.logits, evaluation.logits, atol=0.005, rtol=0)
+    torch.testing.assert_close(training.logits, evaluation.logits, atol=0.02, rtol=0)
 
 
-def test_gradients_reach_every_parameter():
-    model = small_model()
-    predictions = model(noise(2, 3, 32, 48))
-    loss = (predictions.logits * torch.randn(predictions.logits.shape)).sum()
-    (loss + (predictions.boxes * torch.randn(predictions.boxes.shape)).sum()).backward()
+@pytest.mark.parametrize("centerness", [False, True])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_gradients_reach_every_parameter(levels, centerness):
+    model = small_model(levels=levels, centerness=centerness)
+    predictions = model(noise(2, 3, 32, 64))
+    answers = [predictions.logits, predictions.boxes, *([predictions.centerness] * centerness)]
+    sum((answer * torch.randn(answer.shape)).sum() for answer in answers).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
+
+
+def test_the_default_model_is_the_one_whose_results_are_published():
+    """Size, and what seed 0 says: another order of the random draws would be another model."""
+    torch.manual_seed(0)
+    model = Detector(3)
+    predictions = model(noise(2, 3, 64, 64))
+    widths = predictions.boxes[..., 2] - predictions.boxes[..., 0]
+    assert sum(p.numel() for p in model.parameters()) == 426_969
+    assert predictions.logits.mean().item() == pytest.approx(-4.7769122, abs=1e-5)
+    assert predictions.logits.std().item() == pytest.approx(0.7524542, abs=1e-5)
+    assert widths.std().item() == pytest.approx(5.3795843, abs=1e-3)
+
+
+def test_the_pyramid_is_torchvisions():
+    """Which smooths the coarsest level too: all but the smoothing is compared."""
+    model, images = small_model(levels=3).eval(), noise(2, 3, 64, 96)
+    model.smooth = torch.nn.ModuleList(torch.nn.Identity() for _ in model.smooth)
+    oracle = ops.FeaturePyramidNetwork([16, 24, 32], 16)
+    for block, lateral in zip(oracle.inner_blocks, model.lateral, strict=True):
+        block[0] = lateral
+    oracle.layer_blocks = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
+    wanted = oracle(OrderedDict(enumerate(model.backbone(images))))
+    for level, other in zip(model.pyramid(images), wanted.values(), strict=True):
+        torch.testing.assert_close(level, other)
+
+
+def test_all_levels_but_the_coarsest_are_smoothed():
+    model, images = small_model(levels=3).eval(), noise(2, 3, 64, 64)
+    smoothed = model.pyramid(images)
+    model.smooth, smooth = torch.nn.ModuleList(torch.nn.Identity() for _ in range(2)), model.smooth
+    fine, middle, coarse = model.pyramid(images)
+    for level, other in zip(smoothed, (smooth[0](fine), smooth[1](middle), coarse), strict=True):
+        torch.testing.assert_close(level, other)
+
+
+# --- centerness --------------------------------------------------------------------------------
+
+
+def test_centerness_is_an_addition():
+    """The rest of the model is the same, drawn from the same seed."""
+    images = noise(2, 3, 32, 64)
+    without, with_it = small_model()(images), small_model(centerness=True)(images)
+    assert without.centerness is None and with_it.centerness.shape == (2, 40)
+    for a, b in zip(without[:4], with_it[:4], strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_centerness_is_read_beside_the_box(levels):
+    model, images = small_model(levels=levels, centerness=True).eval(), noise(2, 3, 32, 64)
+    wanted = []
+    for index, level in enumerate(model.pyramid(images)):
+        maps = model.centerness_out(model.box_tower(level, index))  # (B, 1, h, w)
+        wanted += [maps[:, 0, y, x] for y in range(maps.shape[2]) for x in range(maps.shape[3])]
+    torch.testing.assert_close(model(images).centerness, torch.stack(wanted, 1))
 
 
 # --- detect ------------------------------------------------------------------------------------
 
 
-def eager_model(classes: int = 3) -> Detector:
+def eager_model(**options) -> Detector:
     """Sure of many things: probabilities all over 0..1, boxes that overlap."""
-    model = small_model(classes=classes)
+    model = small_model(**options)
     torch.nn.init.normal_(model.class_out.weight, std=1.0)
     torch.nn.init.normal_(model.box_out.weight, std=0.5)
     torch.nn.init.constant_(model.class_out.bias, -1.0)
-    settle(model, noise(8, 3, 48, 64, seed=1))
+    if model.centerness_out is not None:
+        torch.nn.init.normal_(model.centerness_out.weight, std=1.0)
+    settle(model, noise(8, 3, 64, 64, seed=1))
     return model.eval()
 
 
-def test_detections_are_torchvisions():
-    model, images = eager_model(), noise(3, 3, 48, 64)
+@pytest.mark.parametrize("centerness", [False, True])
+def test_detections_are_torchvisions(centerness):
+    model, images = eager_model(centerness=centerness), noise(3, 3, 48, 64)
     predictions = model(images)
     size = images.shape[2:]
     for i, found in enumerate(model.detect(images, score=0.1, iou=0.3, most=10_000)):
-        scores, labels = predictions.logits[i].sigmoid().flatten(), torch.arange(3).repeat(60)
+        scores, labels = predictions.logits[i].sigmoid(), torch.arange(3).repeat(60)
+        if centerness:
+            scores = torch.sqrt(scores * predictions.centerness[i].sigmoid()[:, None])
+        scores = scores.flatten()
         boxes = ops.clip_boxes_to_image(predictions.boxes[i], size).repeat_interleave(3, 0)
         sure = scores > 0.1
         scores, labels, boxes = scores[sure], labels[sure], boxes[sure]
@@ -186,12 +276,28 @@ def test_only_the_best_thousand_go_into_nms():
     assert len(best) == 1440 and torch.equal(found.scores, best[:1000])
 
 
-def test_nothing_found():
-    for found in eager_model().detect(noise(2, 3, 32, 48), score=1.0):
+@pytest.mark.parametrize("options", [{}, {"centerness": True}, {"levels": 3}])
+def test_nothing_found(options):
+    for found in eager_model(**options).detect(noise(2, 3, 32, 64), score=1.0):
         assert isinstance(found, Detections)
         assert found.boxes.shape == (0, 4) and found.boxes.dtype == torch.float32
         assert found.scores.shape == (0,) and found.scores.dtype == torch.float32
         assert found.labels.shape == (0,) and found.labels.dtype == torch.int64
+
+
+def test_a_point_far_from_every_centre_is_not_shown():
+    """However sure it is of the class."""
+    model, images = eager_model(centerness=True), noise(2, 3, 48, 64)
+    torch.nn.init.constant_(model.centerness_out.bias, -30.0)
+    assert model(images).logits.sigmoid().max() > 0.9
+    assert all(len(found.scores) == 0 for found in model.detect(images))
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 160), (160, 32)])
+def test_detections_of_long_images_stay_inside(height, width):
+    for found in eager_model(levels=3).detect(noise(2, 3, height, width)):
+        assert found.boxes[:, [0, 2]].max() == width and found.boxes[:, [1, 3]].max() == height
+        assert found.boxes.min() == 0 and len(found.scores) > 10
 
 
 def test_an_image_gives_the_same_detections_in_any_batch():

@@ -10,6 +10,7 @@ import detection.data
 import detection.train as training
 from detection.config import TrainConfig
 from detection.data import load
+from detection.predict import load_detector
 from trainloop import LabError, NonFiniteError
 from trainloop.testing import assert_resume_is_exact
 
@@ -57,39 +58,85 @@ def test_resume_is_exact(few_scenes, tmp_path, monkeypatch):
     assert_resume_is_exact(training.train, SHORT, "detection", 6, tmp_path, monkeypatch)
 
 
-def test_flip_takes_the_boxes_along(few_scenes):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"assignment": "atss", "class_loss": "quality-focal", "box_loss": "diou"},
+        {"assignment": "simota", "class_loss": "varifocal", "box_loss": "ciou", "top": 3},
+        {"assignment": "centre", "class_loss": "focal", "box_loss": "iou"},
+        {"backbone": "resnet18", "freeze": 2, "freeze_batchnorm": True, "image_size": 64},
+        {"augment": ("colour", "flip", "scale", "crop", "mosaic"), "precision": "bf16"},
+    ],
+    ids=lambda options: next(iter(options)) + "=" + str(next(iter(options.values()))),
+)
+def test_every_choice_trains(runs, options, monkeypatch):
+    if options.get("image_size") == 64:
+        small = load("tabletop", "train").first(4)
+        half = replace(small, images=small.images[..., ::2, ::2], boxes=small.boxes / 2)
+        monkeypatch.setattr(training, "load", lambda *_: half)
+    metrics = training.train(replace(SHORT, steps=2, eval_every=2, **options))
+    assert metrics["positives"] > 0
+    assert metrics["loss"] > 0
+    assert ("loss_centerness" in metrics) == (options.get("assignment") == "centre")
+    assert load_detector(runs / "last.pt", torch.device("cpu"))[0].strides
+
+
+def test_a_batch_in_parts_is_the_batch(few_scenes, tmp_path, monkeypatch):
+    """Two parts that are alike have the whole batch's statistics, so nothing may change."""
+    data = load("tabletop", "train").first(2)
+    twice = replace(data, **{k: torch.cat([getattr(data, k)] * 2) for k in
+                             ("images", "boxes", "labels", "ignore")})  # fmt: skip
+    monkeypatch.setattr(training, "load", lambda *_: twice)
+    monkeypatch.setattr(training.Batches, "at", lambda *_: torch.arange(4))
+    losses = []
+    for parts in (1, 2):
+        monkeypatch.setenv("LAB_RUNS", str(tmp_path / str(parts)))
+        training.train(replace(SHORT, steps=4, augment=(), accumulate=parts))
+        lines = (tmp_path / f"{parts}/detection/latest/metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines[:4]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+
+
+def test_the_loss_by_images_is_the_same_sum(few_scenes, tmp_path, monkeypatch):
+    lines = {}
+    for by in ("targets", "images"):
+        monkeypatch.setenv("LAB_RUNS", str(tmp_path / by))
+        training.train(replace(SHORT, steps=1, eval_every=1, normalise=by))
+        lines[by] = json.loads((tmp_path / by / "detection/latest/metrics.jsonl").open().readline())
+    ratio = lines["images"]["loss"] / lines["targets"]["loss"]
+    assert ratio != pytest.approx(1, rel=0.01)
+    for name in ("loss_class", "loss_box", "grad_norm"):
+        assert lines["images"][name] / lines["targets"][name] == pytest.approx(ratio, rel=1e-4)
+
+
+def test_missing_labels_are_ignored_or_background(few_scenes, tmp_path, monkeypatch):
     data = load("tabletop", "train")
-    images = torch.zeros_like(data.images)
-    for image, box in zip(images, data.boxes[:, 0].int().tolist(), strict=True):
-        image[:, box[1] : box[3], box[0] : box[2]] = 255
-    torch.manual_seed(0)
-    flipped, boxes = training.random_flip(images, data.boxes)
-    moved = (flipped != images).flatten(1).any(1)
-    assert 4 <= moved.sum() <= 12, "about half"
-    for image, box in zip(flipped, boxes[:, 0].int().tolist(), strict=True):
-        rows, columns = image[0].nonzero(as_tuple=True)
-        assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    torch.manual_seed(0)
-    back, boxes = training.random_flip(flipped, boxes)
-    assert torch.equal(back, images)
-    assert torch.allclose(boxes, data.boxes)
+    half = training.unlabel(data, 0.5)
+    there = data.labels >= 0
+    assert torch.equal(half.ignore, training.unlabel(data, 0.5).ignore), "the same ones each time"
+    assert not half.ignore[~there].any()
+    assert (half.ignore | ~data.ignore).all(), "what was ignored stays so"
+    assert 0.3 < half.ignore[there].float().mean() < 0.7
+    first = {}
+    for kind in ("masked", "background"):
+        monkeypatch.setenv("LAB_RUNS", str(tmp_path / kind))
+        training.train(replace(SHORT, steps=1, eval_every=1, unlabelled=0.5, ignored=kind))
+        lines = tmp_path / kind / "detection/latest/metrics.jsonl"
+        first[kind] = json.loads(lines.open().readline())
+    assert first["background"]["loss_class"] > first["masked"]["loss_class"]
+    assert first["background"]["loss_box"] == first["masked"]["loss_box"]
 
 
-def test_colours_are_swapped_and_scaled_image_by_image():
-    """Channels 1, 5 and 25 can be told apart after any likely gain: each image holds all three."""
-    images = torch.tensor([1, 5, 25], dtype=torch.uint8).mul(4)[:, None, None].expand(64, 3, 4, 4)
-    before = images.clone()
-    torch.manual_seed(0)
-    changed = training.random_colours(images)
-    assert torch.equal(images, before), "the stored images stay as they are"
-    assert (changed == changed[:, :, :1, :1]).all(), "one gain a channel, wherever the pixel is"
-    ranks = changed[:, :, 0, 0].argsort(1).argsort(1)
-    assert len({tuple(rank) for rank in ranks.tolist()}) == 6, "every order occurs"
-    brightest = changed.amax((1, 2, 3)).float()
-    assert 85 < brightest.mean() < 115
-    assert 5 < brightest.std() < 40
-    torch.manual_seed(0)
-    assert torch.equal(training.random_colours(images), changed)
+def test_fewer_training_images(few_scenes):
+    whole, validation, test = training.load_splits(SHORT)
+    few, *others = training.load_splits(replace(SHORT, images=3))
+    assert len(few.images) == 3
+    assert torch.equal(few.images, whole.images[:3])
+    assert [len(split.images) for split in others] == [len(validation.images), len(test.images)]
+    scarce, *_ = training.load_splits(replace(SHORT, per_class=1))
+    assert len(scarce.images) <= 3
+    assert set(scarce.labels[~scarce.ignore].tolist()) >= {0, 1, 2}
 
 
 @pytest.mark.parametrize("what", ["nothing to find", "all ignored", "boxes without area"])
@@ -117,13 +164,29 @@ def test_a_learning_rate_that_explodes_is_stopped(runs):
 @pytest.mark.parametrize(
     "wrong",
     [{"batch_size": 0}, {"image_size": 100}, {"image_size": 16}, {"lr": 0.0}, {"ema": 1.0},
-     {"overfit": -1}, {"top": 0}, {"steps": 0}, {"eval_every": 0}],
+     {"overfit": -1}, {"top": 0}, {"steps": 0}, {"eval_every": 0}, {"accumulate": 0},
+     {"accumulate": 3}, {"prior": 1.0}, {"unlabelled": 1.0}, {"freeze": -1}, {"images": -1},
+     {"image_size": 48, "backbone": "resnet18"}, {"top": 3, "assignment": "centre"}],
 )  # fmt: skip
 def test_wrong_options_are_one_line(wrong):
     with pytest.raises(LabError) as caught:
         replace(SHORT, **wrong)
     assert f"--{next(iter(wrong)).replace('_', '-')}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"freeze": 9}, "--freeze 9"),
+        ({"backbone_weights": "nowhere.pth"}, "nowhere.pth"),
+        ({"backbone_weights": "pretrain"}, "run --package detection pretrain"),
+    ],
+)
+def test_a_backbone_that_cannot_be_had(runs, wrong, line):
+    with pytest.raises(LabError, match=line):
+        training.train(replace(SHORT, **wrong))
+    assert not runs.exists(), "no run folder for a run that could not begin"
 
 
 def test_data_that_is_not_there(runs):

@@ -86,7 +86,7 @@ def explain_errors(config: ErrorsConfig) -> None:
     print(table)
     atomic_write(config.out / "errors.md", lambda file: file.write(table.encode()))
     save_figure(config.out / "errors.png", draw_errors(found, data, score=config.score))
-    save_figure(config.out / "worst.png", draw_worst(found, data, config.worst))
+    save_figure(config.out / "worst.png", draw_worst(found, data, config.worst, config.score))
     print(f"pictures: {config.out / 'errors.png'}, {config.out / 'worst.png'}")
 
 

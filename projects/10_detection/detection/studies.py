@@ -1,7 +1,7 @@
 """Studies: many short trainings that differ in one thing, side by side on all cores."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,35 +10,34 @@ from detection.config import AblateConfig, FailuresConfig, TransferConfig
 from trainloop import Run, Training, atomic_write, train_all
 from trainloop.curves import read_metrics
 
-DEFAULTS = {"assignment": "task-aligned", "box-loss": "giou", "class-loss": "bce"}
+BASELINE = {"assignment": "task-aligned", "box-loss": "giou", "class-loss": "bce"}
 ABLATION = {
     "assignment": ("simota", "atss", "centre"),
     "box-loss": ("iou", "diou", "ciou"),
     "class-loss": ("quality-focal", "varifocal", "focal"),
 }
-"""What is put in the place of a default, one at a time."""
+"""What is put in its place, one at a time. ATSS won and became the default of `train`."""
 
 
 # --- ablate --------------------------------------------------------------------------------------
 
 
 def ablate(config: AblateConfig) -> dict[str, float | None]:
-    """Change one factor at a time; hold each change against the defaults, seed by seed.
+    """Change one factor at a time; hold each change against the baseline, seed by seed.
 
     Validation images decide: a study that chooses by test images has none left.
     """
     config = Run.options("detection", config, "ablate")
     run = Run.open("detection", config, "ablate")
     run.resume()
-    changes = [("defaults", "")] + [(name, v) for name, of in ABLATION.items() for v in of]
+    changes = [("baseline", "")] + [(name, v) for name, of in ABLATION.items() for v in of]
     seeds = range(config.seed, config.seed + config.seeds)
     trained = train_all(
         run,
         {
             _place(*change, seed): [
-                *config.options(),
+                *_changed(config, *change),
                 f"--seed={seed}",
-                *([f"--{change[0]}={change[1]}"] if change[1] else []),
             ]
             for seed in seeds  # all changes with the first seed first
             for change in changes
@@ -50,7 +49,7 @@ def ablate(config: AblateConfig) -> dict[str, float | None]:
             *change,
             tuple(_figure(trained[_place(*change, seed)], "val/ap") for seed in seeds),
             tuple(_figure(trained[_place(*change, seed)], "val/ap50") for seed in seeds),
-            tuple(_figure(trained[_place("defaults", "", seed)], "val/ap") for seed in seeds),
+            tuple(_figure(trained[_place("baseline", "", seed)], "val/ap") for seed in seeds),
         )
         for change in changes
     ]
@@ -58,10 +57,17 @@ def ablate(config: AblateConfig) -> dict[str, float | None]:
     run.picture("ablation", draw_ablation(rows))
     run.log(
         config.steps,
-        **{f"val/ap_{row.value or 'defaults'}": statistics.fmean(row.ap) for row in rows},
+        **{f"val/ap_{row.value or 'baseline'}": statistics.fmean(row.ap) for row in rows},
         best_gain=max(row.gain for row in rows[1:]),
     )
     return run.finish(trainings=len(trained))
+
+
+def _changed(config: AblateConfig, factor: str, value: str) -> list[str]:
+    """The options of the baseline with one of them changed."""
+    if factor == "assignment":
+        return replace(config, assignment=value).options()
+    return config.options() + ([f"--{factor}={value}"] if value else [])
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,13 @@ class AblationRow:
     value: str
     ap: tuple[float, ...]
     ap50: tuple[float, ...]
-    defaults: tuple[float, ...]
-    """AP of the defaults with the same seeds."""
+    baseline: tuple[float, ...]
+    """AP of the baseline with the same seeds."""
 
     @property
     def gains(self) -> list[float]:
-        """AP above the defaults, seed by seed."""
-        return [ours - theirs for ours, theirs in zip(self.ap, self.defaults, strict=True)]
+        """AP above the baseline, seed by seed."""
+        return [ours - theirs for ours, theirs in zip(self.ap, self.baseline, strict=True)]
 
     @property
     def gain(self) -> float:
@@ -91,17 +97,17 @@ class AblationRow:
 
 
 def ablation_table(rows: list[AblationRow]) -> str:
-    """Markdown: AP, AP50 and the difference to the defaults, mean ± standard deviation."""
-    lines = ["| change | AP | AP50 | AP less the defaults', paired |", "|---|---|---|---|"]
+    """Markdown: AP, AP50 and the difference to the baseline, mean ± standard deviation."""
+    lines = ["| change | AP | AP50 | AP less the baseline's, paired |", "|---|---|---|---|"]
     for row in rows:
-        name = " + ".join(DEFAULTS.values()) + " (defaults)" if not row.value else row.name
+        name = " + ".join(BASELINE.values()) if not row.value else row.name
         difference = _spread(row.gains, "+.3f") if row.value else ""
         lines.append(f"| {name} | {_spread(row.ap)} | {_spread(row.ap50)} | {difference} |")
     return "\n".join(lines) + "\n"
 
 
 def draw_ablation(rows: list[AblationRow]) -> Figure:
-    """The gain of each change with each seed, and their mean; the defaults are the line at 0."""
+    """The gain of each change with each seed, and their mean; the baseline is the line at 0."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axis = figure.subplots()
     changes = rows[1:][::-1]
@@ -111,10 +117,10 @@ def draw_ablation(rows: list[AblationRow]) -> Figure:
         axis.plot(row.gain, place, "|", color=colour, markersize=18, markeredgewidth=3)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(changes)), [row.name for row in changes])
-    axis.set_xlabel("AP above the defaults with the same seed (dots), mean (bar)")
+    axis.set_xlabel("AP above the baseline with the same seed (dots), mean (bar)")
     axis.grid(axis="x", alpha=0.25)
-    defaults = statistics.fmean(rows[0].ap)
-    axis.set_title(f"{' + '.join(DEFAULTS.values())}: AP {defaults:.3f}", fontsize=10)
+    baseline = statistics.fmean(rows[0].ap)
+    axis.set_title(f"{' + '.join(BASELINE.values())}: AP {baseline:.3f}", fontsize=10)
     return figure
 
 

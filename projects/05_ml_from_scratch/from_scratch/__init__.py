@@ -1,0 +1,1 @@
+"""from_scratch: machine learning with the libraries' insides written out, one file per idea."""

@@ -210,12 +210,11 @@ def canny(
     """Edges one pixel wide; `low` and `high` are shares of the greatest gradient (Canny 1986)."""
     gx, gy = gradient(blur(gray, sigma))
     greatest = np.hypot(gx, gy).max()
-    if greatest <= 1e-10 * max(1.0, np.abs(gray).max()):  # one colour, and rounding
+    if greatest == 0:  # one colour
         return np.zeros(gray.shape, bool)
     thinned = thin(gx, gy) / greatest
     pieces = connected_components(thinned >= low)
-    strong = np.unique(pieces[thinned >= high])
-    return np.isin(pieces, strong[strong > 0])
+    return np.isin(pieces, pieces[thinned >= high])
 
 
 # --- the lesson ----------------------------------------------------------------------------------

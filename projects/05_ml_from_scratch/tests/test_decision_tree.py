@@ -103,6 +103,13 @@ def test_order_of_rows_and_scale_of_features_do_not_matter():
     np.testing.assert_array_equal(predict(grow(8 * X, y, 3, 6), 8 * X_new), expected)
 
 
+def test_of_equal_splits_the_first_feature_wins():
+    """A mirrored feature offers the same splits, summed up in the other order."""
+    for seed in range(20):
+        X, y = noisy(50, d=3, seed=seed)
+        assert best_split(np.column_stack([X, -X]), y, 3).feature < 3
+
+
 def test_two_useless_questions_solve_xor():
     X = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     y = np.array([0, 1, 1, 0])
@@ -113,6 +120,7 @@ def test_two_useless_questions_solve_xor():
 
 def test_nothing_to_ask():
     X, y = np.ones((5, 2)), np.array([1, 1, 0, 2, 2])
+    assert grow(np.eye(5), np.ones(5, int), 3, 10).split is None, "pure"
     tree = grow(X, y, 3, 10)
     assert tree.split is None
     np.testing.assert_array_equal(tree.counts, [1, 2, 2])
@@ -124,12 +132,11 @@ def test_nothing_to_ask():
 
 
 def test_neighbouring_floats_are_told_apart():
-    low = 1.0
-    high = np.nextafter(low, 2)
-    tree = grow(np.array([[low], [high]]), np.array([0, 1]), 2, 1)
-    np.testing.assert_array_equal(predict(tree, np.array([[low], [high]])), [0, 1])
-    huge = np.array([[-1.7e308], [1.7e308]])
-    np.testing.assert_array_equal(predict(grow(huge, np.array([0, 1]), 2, 1), huge), [0, 1])
+    """Their middle rounds to one of them, to the upper one for some; nor may huge ones overflow."""
+    low = np.nextafter(1.0, 2)
+    for pair in ((1.0, low), (low, np.nextafter(low, 2)), (-1.7e308, 1.7e308), (1.6e308, 1.7e308)):
+        X = np.array(pair)[:, None]
+        np.testing.assert_array_equal(predict(grow(X, np.array([0, 1]), 2, 1), X), [0, 1])
 
 
 def test_bad_input():

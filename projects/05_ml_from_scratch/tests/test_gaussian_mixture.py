@@ -78,7 +78,6 @@ def test_it_never_falls_even_on_the_floor(seed):
     X = np.vstack([rng.standard_normal((20, 3)), np.ones((6, 3)), np.zeros((5, 3))])
     X[:, 2] = X[:, 0]  # flat: singular covariances from the start
     floor = 10.0 ** rng.uniform(-4, -1)
-    # Covariances from the data, not on the floor: the first step would have to obey it first.
     mixture, history = em(start_from(X, 4, rng, floor), X, floor, tolerance=-1, most=80)
     assert np.linalg.eigvalsh(mixture.covariances)[:, 0].min() == pytest.approx(floor)
     assert np.diff(history).min() > -1e-10
@@ -157,6 +156,18 @@ def test_bad_input(rng):
     for options in ({"components": 0}, {"starts": 0}, {"floor": 0.0}, {"seed": -1}):
         with pytest.raises(LabError, match="--"):
             Config(**options)
+
+
+def test_it_ends_when_a_step_gains_next_to_nothing(rng):
+    X = sample(true_mixture(), 300, rng)
+    _, history = em(start_from(X, 3, rng, 1e-6), X, 1e-6, tolerance=1e-5)
+    gains = np.diff(history)
+    assert gains[-1] <= 1e-5 < gains[:-1].min()
+
+
+def test_the_best_start_is_kept():
+    one, more = (run(Config(components=5, starts=n), lambda *_: None) for n in (1, 4))
+    assert more["log_likelihood"] > one["log_likelihood"] + 1e-4
 
 
 @pytest.mark.parametrize("components", [1, 3])

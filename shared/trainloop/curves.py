@@ -44,7 +44,8 @@ def plot_curves(path: Path) -> Figure | None:
         axis.plot(steps[width - 1 :], smooth, color="C0")
         # The first steps and rare spikes would flatten the part one wants to see.
         low, high = np.percentile(values, [0.5, 99])
-        axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low) or None)
+        if low < high:
+            axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     for axis in axes[-1]:
         axis.set_xlabel("step")
     return figure

@@ -47,3 +47,16 @@ def project_folders() -> dict[str, Path]:
         for path in folders
         if path.is_file()
     }
+
+
+def module_name(project: str) -> str:
+    """The Python module of a project: what its build backend names, else its own with underscores.
+
+    houdini's is `houdini_bridge`: a module `houdini` would stand in the way of Houdini's own.
+    """
+    if (folder := project_folders().get(project)) is not None:
+        tool = tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("tool", {})
+        named = tool.get("uv", {}).get("build-backend", {}).get("module-name")
+        if named is not None:
+            return named
+    return project.replace("-", "_")

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainloop.curves import read_metrics
 from trainloop.errors import LabError
+from trainloop.paths import module_name
 from trainloop.progress import progress_bar
 from trainloop.run import NON_FINITE_ADVICE, Run
 
@@ -97,7 +98,7 @@ def _train(
     if not finished:
         # What was cut before its first checkpoint starts anew in the same folder.
         again = ["--resume"] if folder is not None else []
-        module = run.project.replace("-", "_")
+        module = module_name(run.project)
         code = f"from {module}.cli import {command.replace('-', '_')} as run; run()"
         with (home / "output.txt").open("w") as output:
             process = subprocess.Popen(

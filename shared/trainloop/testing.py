@@ -13,6 +13,7 @@ import torch
 from trainloop.checkpoint import load_checkpoint
 from trainloop.cli import RunOptions
 from trainloop.done_when import Criterion, criteria, judge, recorded
+from trainloop.paths import module_name
 from trainloop.run import Run
 
 
@@ -93,7 +94,7 @@ def hold(criterion: Criterion, runs: Path) -> None:
     for key, value in criterion.options.items():
         values = value if isinstance(value, list) else [value]
         options += [f"--{key.replace('_', '-')}", *map(str, values)]
-    code = f"from {project.replace('-', '_')}.cli import {command.replace('-', '_')} as run; run()"
+    code = f"from {module_name(project)}.cli import {command.replace('-', '_')} as run; run()"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(runs))
         alone = replace(criterion, seeds=1)

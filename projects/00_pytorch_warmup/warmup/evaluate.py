@@ -1,5 +1,7 @@
 """Accuracy, the confusion matrix, and the mistakes worth looking at."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
@@ -36,7 +38,7 @@ def confusion_matrix(
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def draw_confusion(counts: Int64[Tensor, "classes classes"]) -> Figure:
+def draw_confusion(counts: Int64[Tensor, "classes classes"], names: Sequence[str]) -> Figure:
     """The confusion matrix with its counts; colour shows mistakes only, the diagonal would win."""
     counts = counts.cpu()
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
@@ -52,22 +54,31 @@ def draw_confusion(counts: Int64[Tensor, "classes classes"]) -> Figure:
                 weight = "bold" if row == column else "normal"
                 axis.text(column, row, str(number), ha="center", va="center", fontsize=8,
                           color=colour, fontweight=weight)  # fmt: skip
-    axis.set(xlabel="predicted", ylabel="label", xticks=range(10), yticks=range(10))
+    axis.set(xlabel="predicted", ylabel="label")
+    axis.set_xticks(range(len(counts)), names, rotation=0 if max(map(len, names)) < 3 else 60)
+    axis.set_yticks(range(len(counts)), names)
     axis.set_title(f"{int(mistakes.sum())} mistakes in {int(counts.sum()):,}", fontsize=11)
     return figure
 
 
-def draw_worst(data: Labelled, log_prob: Float[Tensor, "N classes"], count: int = 24) -> Figure:
-    """The images to whose true class the model gave the least probability."""
+def draw_worst(
+    data: Labelled, log_prob: Float[Tensor, "N classes"], names: Sequence[str], count: int = 24
+) -> Figure:
+    """The images to whose true class the model gave the least probability, eight a row."""
     of_label = log_prob.gather(1, data.labels[:, None])[:, 0]
-    worst = of_label.argsort()[:count]
-    figure = Figure(figsize=(8, 1.3 * (count // 8) + 0.4), layout="constrained")
-    for axis, index in zip(figure.subplots(count // 8, 8).flat, worst.tolist(), strict=True):
-        axis.imshow(data.images[index, 0].cpu().numpy(), cmap="gray_r")
-        guess = int(log_prob[index].argmax())
-        sure = log_prob[index].max().exp().item()
-        label = int(data.labels[index])
-        axis.set_title(f"{label} as {guess} ({sure:.0%})", fontsize=8,
-                       color="firebrick" if guess != label else "black")  # fmt: skip
+    worst = of_label.argsort()[:count].tolist()
+    rows = -(-len(worst) // 8)
+    height = 1.3 if max(map(len, names)) < 3 else 1.5
+    figure = Figure(figsize=(8, height * rows + 0.2), layout="constrained")
+    axes = list(figure.subplots(rows, 8, squeeze=False).flat)
+    for axis in axes:
         axis.axis("off")
+    for axis, index in zip(axes, worst, strict=False):
+        pixels = data.images[index].permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+        axis.imshow(pixels, cmap="gray_r" if pixels.shape[2] == 1 else None, vmin=0, vmax=255)
+        guess, label = int(log_prob[index].argmax()), int(data.labels[index])
+        sure = log_prob[index].max().exp().item()
+        between = " as " if height < 1.4 else "\nas "
+        axis.set_title(f"{names[label]}{between}{names[guess]} ({sure:.0%})", fontsize=8,
+                       color="firebrick" if guess != label else "black")  # fmt: skip
     return figure

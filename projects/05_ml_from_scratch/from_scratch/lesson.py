@@ -14,6 +14,9 @@ LESSONS = (
     "decision_tree",
     "naive_bayes",
     "gaussian_mixture",
+    "autograd",
+    "mlp",
+    "conv_net",
 )
 """In the order of `train`. Each module has a Config and run(config, picture) -> figures."""
 

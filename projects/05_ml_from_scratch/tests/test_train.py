@@ -62,8 +62,8 @@ def test_a_lesson_as_a_command(tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_options_are_one_line(monkeypatch, capsys):
-    with pytest.raises(LabError, match="--steps: there are 9 lessons"):
-        TrainConfig(steps=10)
+    with pytest.raises(LabError, match="--steps: there are 12 lessons"):
+        TrainConfig(steps=13)
     monkeypatch.setattr(sys, "argv", ["k_means", "--seed", "-1"])
     with pytest.raises(SystemExit) as caught:
         lesson.main("k_means")

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import torch
 
 from trainloop.batches import Batches
 from trainloop.checkpoint import load_checkpoint
+from trainloop.cli import RunOptions
 from trainloop.device import seed_step
 from trainloop.ema import Ema
 from trainloop.errors import LabError, NonFiniteError
+from trainloop.folder import resumed_config
 from trainloop.run import Run
 from trainloop.schedule import warmup_cosine
 from trainloop.testing import assert_resume_is_exact, assert_same_run
@@ -132,6 +134,22 @@ def test_resume_keeps_the_options_and_refuses_others(toy, runs):
     with pytest.raises(NonFiniteError, match="step 25"):  # explode_at came from the run
         toy.train(toy.ToyConfig(resume=True))
     assert json.loads((runs / "toy/latest/config.json").read_text())["config"]["batch_size"] == 16
+
+
+def test_a_study_may_be_resumed_with_other_workers(tmp_path):
+    """Where a run is computed may change, what it computes may not."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class StudyConfig(RunOptions):
+        steps: int = 5
+        workers: int = 0
+
+    then = {"config": {"steps": 7, "seed": 1, "device": "cuda", "workers": 1, "resume": False}}
+    (tmp_path / "config.json").write_text(json.dumps(then))
+    found = resumed_config(StudyConfig(workers=2, resume=True), tmp_path)
+    assert (found.steps, found.seed, found.device, found.workers) == (7, 1, "auto", 2)
+    with pytest.raises(LabError, match="--steps 9 differs"):
+        resumed_config(StudyConfig(steps=9, resume=True), tmp_path)
 
 
 def test_resume_of_a_finished_run_does_nothing(toy, runs):

@@ -14,6 +14,8 @@ from trainloop.cli import RunOptions
 from trainloop.errors import LabError
 from trainloop.paths import run_folders, runs_dir, workspace_root
 
+WHERE = ("device", "workers")  # where a run is computed, not what: these may change on the way
+
 
 def new_folder(project: str) -> Path:
     """A folder named after this second, made."""
@@ -60,12 +62,12 @@ def overrides(config: RunOptions) -> dict[str, Any]:
     return {
         name: value
         for name, value in _not_default(config).items()
-        if name not in ("seed", "device", "resume", "workers")
+        if name not in ("seed", "resume", *WHERE)
     }
 
 
 def resumed_config[Config: RunOptions](config: Config, folder: Path) -> Config:
-    """The options of the run in `folder`, on the device asked for now.
+    """The options of the run in `folder`, on the device and with the workers asked for now.
 
     Raises:
         LabError: an option given now differs from the run's.
@@ -73,7 +75,7 @@ def resumed_config[Config: RunOptions](config: Config, folder: Path) -> Config:
     path = folder / "config.json"
     then = read_json(path)["config"]
     for name, value in _not_default(config).items():
-        if name not in ("device", "resume") and _as_json(value) != then.get(name):
+        if name not in ("resume", *WHERE) and _as_json(value) != then.get(name):
             raise LabError(
                 f"--{name.replace('_', '-')} {value} differs from the run to resume "
                 f"({then.get(name)} in {path}): leave it out, or start a new run"
@@ -83,7 +85,8 @@ def resumed_config[Config: RunOptions](config: Config, folder: Path) -> Config:
         value = then.get(field.name, _default(field))
         is_tuple = isinstance(_default(field), tuple)  # which JSON does not know
         kept[field.name] = tuple(value) if is_tuple else value
-    return replace(config, **{**kept, "device": config.device, "resume": True})
+    where = {name: getattr(config, name) for name in WHERE if name in kept}
+    return replace(config, **{**kept, **where, "resume": True})
 
 
 def _not_default(config: RunOptions) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""mnist: a minimal CNN on MNIST, and whether rendered digits help it."""

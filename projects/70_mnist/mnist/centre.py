@@ -118,9 +118,9 @@ def find_ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def paper_plane(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """The plane through the border's brightness by least squares, twice.
+    """The plane through the border's brightness, by least squares.
 
-    The second time goes without the half of the border that lies off: ink may touch it.
+    Through the half of it that is nearest to its median: ink may touch the border.
     """
     height, width = grey.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -130,11 +130,8 @@ def paper_plane(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     edge[frame:-frame, frame:-frame] = False
     terms, values = plane[edge], grey[edge]
     off = np.abs(values - np.median(values))
-    for _ in range(2):
-        near = off <= np.median(off)
-        found = np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
-        off = np.abs(values - terms @ found)
-    return plane @ found
+    near = off <= np.median(off)
+    return plane @ np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
 
 
 def otsu(values: Float[np.ndarray, "h w"]) -> float:

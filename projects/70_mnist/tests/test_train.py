@@ -73,6 +73,9 @@ def test_epochs_become_steps(tiny, tmp_path, rendered):
     summary = json.loads((tmp_path / "runs/mnist/latest/summary.json").read_text())
     assert summary["steps"] == 10
     assert "steps" not in summary["overrides"]
+    lines = (tmp_path / "runs/mnist/latest/metrics.jsonl").read_bytes()
+    train(replace(config, steps=10))
+    assert (tmp_path / "runs/mnist/latest/metrics.jsonl").read_bytes() == lines
 
 
 def test_a_layer_and_a_loss_are_put_in_from_outside(tiny):

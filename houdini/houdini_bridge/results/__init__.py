@@ -1,0 +1,1 @@
+"""A classifier's predictions as geometry: `predictions.npz` into .geo, .usda, .csv and .png."""

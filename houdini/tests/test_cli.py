@@ -144,7 +144,11 @@ def test_misuse_is_one_line_and_code_2(tmp_path):
 def test_ctrl_c_ends_a_render_quietly(quick, tmp_path):
     ensure(tmp_path, 0, overwrite=False)
     run = command("render", f"--render-dir={tmp_path}", "--workers=2")
-    process = subprocess.Popen(run, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        run, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # whoever runs the tests may ignore it (nohup, a job of a script), and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -59,7 +59,8 @@ def draw_rows(
     rows: dict[str, tuple[UInt8[np.ndarray, "_ h w"], Int64[np.ndarray, "_"]]], columns: int = 24
 ) -> Figure:
     """For each digit a row of the first images of each set, one set under the other."""
-    figure = Figure(figsize=(columns * 0.36, 10 * len(rows) * 0.36 + 0.4), dpi=100)
+    size = (columns * 0.36, 10 * len(rows) * 0.36 + 0.4)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
     axes = figure.subplots(1, 1)
     lines, names = [], []
     for digit in range(10):
@@ -75,5 +76,4 @@ def draw_rows(
     axes.set_yticks(ticks, names, fontsize=8)
     axes.set_xticks([])
     axes.tick_params(length=0)
-    figure.tight_layout()
     return figure

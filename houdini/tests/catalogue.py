@@ -12,11 +12,13 @@ here was run in Houdini. Sources:
     doc      www.sidefx.com/docs/houdini/nodes/..., 20.5 and 21.0 [doc]: labels, not names
     seen     a line of Python in a public repository that sets it, quoted or described [3p]
     notes    this lab's notes on Houdini 20.5 and 21.0, gathered before [3p]
+    hdk      www.sidefx.com/docs/hdk, the generated headers of the nodes' parameters [doc]: names,
+             kinds and menu tokens
 """
 
 from dataclasses import dataclass, field
 
-INT, FLOAT, STRING, TOGGLE = "int", "float", "string", "toggle"
+INT, FLOAT, STRING, TOGGLE, BUTTON = "int", "float", "string", "toggle", "button"
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,17 @@ class Parm:
     """A parameter.
 
     Attributes:
-        kind: int, float, string or toggle; or a tuple of menu tokens, in the menu's order as far
-            as it is known.
+        kind: int, float, string, toggle or button; or a tuple of menu tokens, in the menu's order
+            as far as it is known.
         source: where its name was read, with a tag.
         size: components; 1 is a parameter without.
+        after: the button that makes it, where it is not there from the start.
     """
 
     kind: str | tuple[str, ...]
     source: str
     size: int = 1
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,12 @@ CATALOGUE: dict[tuple[str, str], Type] = {
     ("Object", "geo"): Type(
         "seen: obj.createNode('geo') in many repositories [3p]",
         1,
-        {"t": Parm(FLOAT, "notes; doc: objects have a tuple t of three (hou.ParmTuple) [doc]", 3)},
+        {
+            "t": Parm(
+                FLOAT, "notes; doc: objects have a tuple t of three (hou.ParmTuple) [doc]", 3
+            ),
+            "scale": Parm(FLOAT, "seen: obj.parm('scale').set(s), Uniform Scale [3p]"),
+        },
         "Sop",
     ),
     ("Object", "copnet"): Type(
@@ -131,8 +140,8 @@ CATALOGUE: dict[tuple[str, str], Type] = {
             "useidattrib": Parm(TOGGLE, "opparm, 21.0.440: useidattrib ( on ) [3p]"),
             "idattrib": Parm(
                 STRING,
-                "opparm, 21.0.440: idattrib ( type ) [3p]; whether the source's points or its "
-                "primitives need it [?], so both have it",
+                "opparm, 21.0.440: idattrib ( type ) [3p]; hdk: an example's default is variant "
+                "[doc]; whether the source's points or its primitives need it [?], so both have it",
             ),
             "pack": Parm(TOGGLE, "opparm, 20.5.370: pack ( off ) [3p]"),
             "transform": Parm(
@@ -147,6 +156,81 @@ CATALOGUE: dict[tuple[str, str], Type] = {
                 ("copy", "mult", "add"), "opparm, 20.5.370: applymethod1 ( copy ) and others [3p]"
             ),
             "applyattribs1": Parm(STRING, "opparm, 20.5.370: applyattribs1 ( *,^v,... ) [3p]"),
+        },
+    ),
+    ("Sop", "file"): Type(
+        "hdk: SOP_File.proto.h [doc]; seen: geo.createNode('file') [3p]",
+        1,
+        {"file": Parm(STRING, "hdk [doc]; seen: node.parm('file').set(path) [3p]")},
+    ),
+    ("Sop", "matnet"): Type("seen: obj_geo.createNode('matnet', 'materials') [3p]", 0, {}, "Vop"),
+    ("Sop", "material"): Type(
+        "seen: ctx.createNode('material') [3p]",
+        1,
+        {
+            "shop_materialpath1": Parm(
+                STRING, "seen: mat.parm('shop_materialpath1').set('../matnet/shader') [3p]"
+            )
+        },
+    ),
+    ("Sop", "onnx"): Type(
+        "ramen sop/o.rs; seen: child_after(node, 'onnx') [3p]; doc: nodes/sop/onnx, 20.0 on [doc]",
+        1,
+        {
+            "modelfile": Parm(STRING, "ramen; seen: n.parm('modelfile').set(path) [3p]"),
+            "setupshapes": Parm(
+                BUTTON,
+                "ramen: a button; seen: node.parm('setupshapes').pressButton(), which alone reads "
+                "the file, while reload before it crashed [3p]; doc: fills in inputs, outputs and "
+                "shapes, -1 where dynamic [doc]",
+            ),
+            "input_type1": Parm(
+                ("volume", "detail", "point", "prim"),
+                "hdk: SOP_ONNX.proto.h, getToken(Input_type) [doc]; ramen: Volume 0, Detail 1, "
+                "Point 2, Primitive 3 [3p]",
+                after="setupshapes",
+            ),
+            "input_data1": Parm(
+                STRING,
+                "hdk: Inputs.input_data [doc]; a tutorial on this node: the float attribute mask "
+                "of 28 x 28 points [3p]",
+                after="setupshapes",
+            ),
+            **{
+                f"output_type{number}": Parm(
+                    ("volume", "detail", "point"),
+                    "hdk: Outputs.output_type [doc]; ramen: Volume 0, Detail 1, Point 2 [3p]; the "
+                    "tokens as for input_type [?]",
+                    after="setupshapes",
+                )
+                for number in (1, 2)
+            },
+            **{
+                f"output_data{number}": Parm(
+                    STRING,
+                    "hdk: Outputs.output_data [doc]; the tutorial: 10 points, a value each, around "
+                    "the origin [3p]; where the points of a second output are [?]",
+                    after="setupshapes",
+                )
+                for number in (1, 2)
+            },
+            "keepinput": Parm(TOGGLE, "ramen; seen: _try_set(n, 'keepinput', ...) [3p]"),
+        },
+    ),
+    ("Vop", "principledshader"): Type(
+        "opparm: Node bricks (Vop/principledshader::2.0), inside a matnet [3p]",
+        None,
+        {
+            "basecolor": Parm(FLOAT, "opparm: basecolor ( 1 1 1 ) [3p]", 3),
+            "basecolor_usePointColor": Parm(
+                TOGGLE, "opparm: basecolor_usePointColor ( on ) [3p]; with a texture set to 0 [3p]"
+            ),
+            "basecolor_useTexture": Parm(TOGGLE, "seen: shader.parm(...).set(1) [3p]"),
+            "basecolor_texture": Parm(STRING, "seen: shader.parm(...).set(png) [3p]"),
+            "basecolor_textureColorSpace": Parm(
+                ("linear", "sRGB"), "seen: parm(...).set('sRGB'), and 'linear' for roughness [3p]"
+            ),
+            "rough": Parm(FLOAT, "opparm: rough ( 1 ) [3p]"),
         },
     ),
     ("Cop", "sopimport"): Type(

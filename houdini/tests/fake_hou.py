@@ -58,11 +58,14 @@ class OpNode:
 
     def parm(self, name: str) -> "Parm | None":
         found = self._parms.get(name)
-        return found if isinstance(found, Parm) else None
+        return found if isinstance(found, Parm) and self._is_there(found) else None
 
     def parmTuple(self, name: str) -> "Parm | ParmTuple | None":
         found = self._parms.get(name)
         return found if isinstance(found, ParmTuple) else None
+
+    def _is_there(self, parm: "Parm") -> bool:
+        return not parm._fact.after or self._parms[parm._fact.after]._pressed
 
     def setInput(self, index: int, source: "OpNode", output: int) -> None:
         self._hou._log("setInput", self._path, index, source._path, output)
@@ -101,6 +104,12 @@ class CopNode(OpNode):
     setDisplayFlag = None  # the seam sets none on COPs
 
 
+class VopNode(OpNode):
+    """hou.VopNode."""
+
+    setDisplayFlag = None  # it has none
+
+
 class TopNode(OpNode):
     """hou.TopNode."""
 
@@ -109,7 +118,7 @@ class TopNode(OpNode):
         self._hou._cook()
 
 
-NODES = {"Sop": SopNode, "Object": ObjNode, "Cop": CopNode, "Top": TopNode}
+NODES = {"Sop": SopNode, "Object": ObjNode, "Cop": CopNode, "Top": TopNode, "Vop": VopNode}
 
 
 class Parm:
@@ -118,6 +127,7 @@ class Parm:
     def __init__(self, hou: "FakeHou", path: str, fact: catalogue.Parm):
         self._hou, self._path, self._fact = hou, path, fact
         self._value, self._keyed = None, True  # as a frame range comes: set() does nothing then
+        self._pressed = False
 
     def deleteAllKeyframes(self) -> None:
         self._keyed = False
@@ -128,6 +138,12 @@ class Parm:
         if not self._keyed:
             self._value = value
 
+    def pressButton(self) -> None:
+        self._hou._log("pressButton", self._path)
+        if self._fact.kind != "button":
+            raise OperationFailed(f"{self._path} is no button")
+        self._pressed = True
+
     def _check(self, value: Any) -> None:
         kind = self._fact.kind
         takes = {
@@ -135,6 +151,7 @@ class Parm:
             "float": type(value) is float,
             "string": type(value) is str,
             "toggle": type(value) is int and value in (0, 1),
+            "button": False,
         }
         if not (value in kind if isinstance(kind, tuple) else takes[kind]):
             raise TypeError(f"{value!r} is no {kind}")
@@ -195,13 +212,14 @@ class FakeHou(ModuleType):
         self.calls: list[tuple] = []
         self._nodes: dict[str, OpNode | SimpleNamespace] = {}
         self._geometry, self._cook = Geometry(), lambda: None
-        self._hip, self.said, self.chosen = "untitled.hip", [], ""
+        self._hip, self.said, self.chosen = "untitled.hip", [], {}
         for path, children in catalogue.SCENE.items():
             self._nodes[path] = self._root(path, children)
         self.hipFile = SimpleNamespace(save=self._save, path=lambda: self._hip)
         self.text = SimpleNamespace(expandString=self._expand)
         self.ui = SimpleNamespace(
-            selectFile=lambda title, pattern: self.chosen, displayMessage=self.said.append
+            selectFile=lambda title, pattern: self.chosen.get(pattern, ""),
+            displayMessage=self.said.append,
         )
 
     def _root(self, path: str, children: str) -> Any:
@@ -240,6 +258,9 @@ class FakeHou(ModuleType):
 
     def node(self, path: str) -> Any:
         return self._nodes.get(path)
+
+    def setFrame(self, frame: float) -> None:
+        self._log("setFrame", frame)
 
     def applicationVersionString(self) -> str:
         return "0.0.0 (fake)"

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from houdini_bridge.results import write as writer
+from houdini_bridge.results.config import ImportConfig
+
 CELL, COLUMNS = 5, 3
 NAMES = [
     *("T-shirt/top", "Hose", "Größe, «L»", "платье", "コート"),
@@ -60,3 +63,15 @@ def write(folder: Path, count: int = 7, **changed) -> Path:
     )
     Image.fromarray(atlas(count)).save(folder / "atlas.png")
     return folder / "predictions.npz"
+
+
+def imported(folder: Path, count: int = 7, which: str = "2d", **changed) -> Path:
+    """What `import` writes, without the picture; the atlas as PGM too, for the VEX shim."""
+    config = ImportConfig(predictions=write(folder, count, **changed), map=which)
+    drawn, writer.preview = writer.preview, lambda *_: None
+    try:
+        writer.write(config)
+    finally:
+        writer.preview = drawn
+    Image.fromarray(atlas(count)).save(config.folder / "atlas.pgm")
+    return config.folder

@@ -150,6 +150,8 @@ def test_attributes_say_what_the_predictions_say(tmp_path):
     assert np.array_equal(cloud["variant"], cloud["pred"])
     assert cloud["correct"].tolist() == [1, 0, 1, 1, 0, 1, 1]
     assert np.array_equal(cloud["confidence"], content["probabilities"].max(1))
+    greys = [data.image_of(number).mean() / 255 for number in range(7)]
+    assert np.allclose(cloud["ink"], greys)
     for row, prediction in enumerate(content["prediction"]):
         seen = matplotlib.colors.to_rgb(f"C{prediction}")  # Tableau's ten are its default cycle
         assert np.allclose(SRGB[prediction], seen, atol=2e-3)
@@ -236,11 +238,11 @@ def test_the_command_writes_a_folder_that_can_be_carried(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "no font warning for names in other scripts"
     folder = tmp_path / "houdini"
-    names = ["atlas.png", "map3d.geo", "map3d.usda", "map3d.csv", "map3d.png"]
+    names = ["atlas.png", "map3d.geo", "map3d.usda", "map3d.csv", "map3d.json", "map3d.png"]
     assert done.stdout.split() == [str(folder / name) for name in names]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     assert (folder / "atlas.png").read_bytes() == (tmp_path / "atlas.png").read_bytes()
-    for name in names[1:4]:
+    for name in names[1:5]:
         assert str(tmp_path) not in (folder / name).read_text("utf-8"), "no absolute path"
 
 

@@ -48,7 +48,7 @@ def test_another_reader_finds_every_value_in_the_geo(cloud, tmp_path):
     assert count == len(cloud)
     assert set(points) == {
         *("P", "Cd", "uv", "pscale", "confidence"),
-        *("image", "label", "pred", "variant", "correct", "class_name"),
+        *("image", "label", "pred", "variant", "correct", "ink", "class_name"),
     }
     for name, values in cloud.values.items():
         assert points[name].dtype == values.dtype
@@ -66,7 +66,8 @@ def test_a_geo_never_holds_nan(cloud):
 
 def test_another_reader_finds_every_value_in_the_csv(cloud, tmp_path):
     path = tmp_path / "map.csv"
-    path.write_text(csv_text(cloud), "utf-8")
+    probabilities = data.arrays()["probabilities"]
+    path.write_text(csv_text(cloud, probabilities), "utf-8")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(cloud)
@@ -77,10 +78,12 @@ def test_another_reader_finds_every_value_in_the_csv(cloud, tmp_path):
     assert np.array_equal(read("x", "y", "z"), cloud["P"])
     assert np.array_equal(read("r", "g", "b"), cloud["Cd"])
     assert np.array_equal(read("u", "v"), cloud["uv"][:, :2])
-    for name in ("pscale", "confidence", "image", "label", "pred", "variant", "correct"):
+    for name in ("pscale", "confidence", "image", "label", "pred", "variant", "correct", "ink"):
         assert np.array_equal(read(name)[:, 0], cloud[name]), name
     assert [row["class_name"] for row in rows] == names(cloud)
-    assert len(rows[0]) == 16
+    assert [row["label_name"] for row in rows] == [data.NAMES[k] for k in cloud["label"]]
+    assert np.array_equal(read(*(f"p{k}" for k in range(10))), probabilities)
+    assert len(rows[0]) == 28
 
 
 def test_usd_holds_every_value(cloud, tmp_path):

@@ -16,10 +16,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts/python"))
 
 import catalogue
+import onnx_models
+import results_data
 import scene_tables
 from fake_hou import FakeHou
-from lab_houdini import build_scene, table
-from lab_houdini.plan import Plan
+from lab_houdini import build_results, build_scene, table
+from lab_houdini.plan import Plan, Press
+from lab_houdini.results_plan import FILTER, Filter
 from lab_houdini.table import KINDS, SceneError
 
 HOUDINI = Path(__file__).parents[1]
@@ -38,6 +41,20 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def plan(folder) -> Plan:
     return build_scene.planned(build_scene.Arguments(folder))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory) -> Path:
+    """An import with a model beside it."""
+    folder = results_data.imported(tmp_path_factory.mktemp("run"))
+    onnx_models.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(imported) -> Plan:
+    arguments = build_results.Arguments(imported, imported / "model.onnx")
+    return build_results.planned(arguments)[0]
 
 
 @pytest.fixture
@@ -59,7 +76,9 @@ def called(hou: FakeHou, method: str) -> list[tuple]:
     return [call[1:] for call in hou.calls if call[0] == method]
 
 
-def test_the_plan_is_carried_out_to_the_letter(plan, hou, seam) -> None:
+@pytest.mark.parametrize("scene", ["plan", "results"])
+def test_the_plan_is_carried_out_to_the_letter(scene, hou, seam, request) -> None:
+    plan = request.getfixturevalue(scene)
     seam.build(plan)
     for node in plan.nodes:
         made = hou.node(node.path)
@@ -67,7 +86,8 @@ def test_the_plan_is_carried_out_to_the_letter(plan, hou, seam) -> None:
         assert made._display == node.display
         assert made._inputs == {k: source for k, source in enumerate(node.inputs) if source}
         for name, value in node.parms.items():
-            assert made._parms[name]._value == value, f"{node.path}/{name}"
+            parm = made._parms[name]
+            assert parm._pressed if value == Press() else parm._value == value, parm._path
     own = {node.path for node in plan.nodes} | set(catalogue.SCENE)
     assert set(hou._nodes) == own
 
@@ -196,22 +216,81 @@ def test_the_python_node_reads_the_table(plan, folder, hou, seam) -> None:
 def test_the_shelf_tool_builds_and_says_so(folder, hou, seam) -> None:
     build_scene.from_shelf()
     assert hou.calls == [] and hou.said == []  # the dialog was closed
-    hou.chosen = str(folder / "table.csv")
+    hou.chosen = {"*.csv": str(folder / "table.csv")}
     for words in ("Built", "start from an empty scene"):
         build_scene.from_shelf()
         assert words in hou.said[-1]
+
+
+def test_what_a_button_makes_is_set_after_it(results, hou, seam) -> None:
+    seam.build(results)
+    calls = [call[:2] for call in hou.calls]
+    net = "/obj/classify/net"
+    pressed = calls.index(("pressButton", f"{net}/setupshapes"))
+    assert calls.index(("set", f"{net}/modelfile")) < pressed
+    assert pressed < calls.index(("set", f"{net}/input_data1"))
+
+
+def test_a_button_that_is_missing_or_refuses_is_told(results, hou, seam, monkeypatch) -> None:
+    net = catalogue.CATALOGUE["Sop", "onnx"]
+    for kind, words in [(None, "setupshapes: no such parameter"), ("int", "would not be pressed")]:
+        fact = replace(net.parms["setupshapes"], kind=kind) if kind else None
+        parms = {**net.parms, "setupshapes": fact} if fact else dict(net.parms)
+        if not fact:
+            parms = {k: replace(v, after="") for k, v in net.parms.items() if k != "setupshapes"}
+        monkeypatch.setitem(catalogue.CATALOGUE, ("Sop", "onnx"), replace(net, parms=parms))
+        hou._nodes = {path: node for path, node in hou._nodes.items() if path == "/obj"}
+        with pytest.raises(SceneError, match=words):
+            seam.build(results)
+
+
+def test_hython_builds_the_results(imported, hou, seam, capsys) -> None:
+    arguments = ["--result", str(imported), "--model", str(imported / "model.onnx")]
+    assert build_results.main(arguments) == 0
+    methods = [call[0] for call in hou.calls]
+    assert methods.index("pressButton") < methods.index("layoutChildren") < methods.index("save")
+    assert "results.hipnc" in capsys.readouterr().out
+    (imported / "results.hip").touch()
+    assert build_results.main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    (imported / "results.hip").unlink()
+
+
+@pytest.mark.parametrize("model", [True, False])
+def test_the_results_tool_builds_and_says_so(imported, hou, seam, model) -> None:
+    build_results.from_shelf()
+    assert hou.calls == [] and hou.said == []  # the dialog was closed
+    hou.chosen = {"*.json": str(imported / "map2d.json")}
+    if model:
+        hou.chosen["*.onnx"] = str(imported / "model.onnx")
+    for words in ("Built", "start from an empty scene"):
+        build_results.from_shelf()
+        assert words in hou.said[-1]
+    assert (hou.node("/obj/classify/net") is not None) == model
+
+
+def test_the_panel_reaches_the_scene(results, hou, seam) -> None:
+    snippet = Filter(pred=3).snippet()
+    assert not seam.set_snippet(FILTER, snippet)  # no scene yet
+    seam.build(results)
+    assert seam.set_snippet(FILTER, snippet)
+    assert hou.node(FILTER)._parms["snippet"]._value == snippet
+    assert not seam.set_snippet("/obj/results/map", snippet)  # no wrangle
+    seam.go_to(4)
+    assert called(hou, "setFrame") == [(4.0,)]
 
 
 def test_the_shelf_calls_what_there_is(monkeypatch) -> None:
     shelf = ElementTree.parse(HOUDINI / "toolbar/ml_learning_lab.shelf").getroot()
     tools = {tool.get("name") for tool in shelf.iter("tool")}
     assert tools and tools == {member.get("name") for member in shelf.iter("memberTool")}
-    (script,) = shelf.iter("script")
-    assert script.get("scriptType") == "python"
     called = []
-    monkeypatch.setattr(build_scene, "from_shelf", lambda: called.append(1))
-    exec(script.text, {})
-    assert called == [1]
+    for module in (build_scene, build_results):
+        monkeypatch.setattr(module, "from_shelf", lambda module=module: called.append(module))
+    for script in shelf.iter("script"):
+        assert script.get("scriptType") == "python"
+        exec(script.text, {})
+    assert called == [build_scene, build_results]
 
 
 def test_only_the_seam_imports_hou() -> None:

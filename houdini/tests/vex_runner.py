@@ -4,6 +4,7 @@ cooked = Scene(plan, folder, {"/obj/table/rows", "/obj/digit_3/font_0"}, only, w
 value, = cooked.run(1, {"/obj/table/rows": points_file, "/obj/digit_3/font_0": glyph_file})
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -53,7 +54,10 @@ class Scene:
         folder: for the program and its output.
         only: the nodes whose path starts with one of these.
         loaded: paths of nodes that only Houdini can cook: their geometry comes from files.
-        wanted: (node, prefix, name) of the point attributes to see.
+        wanted: (node, prefix, name) of the attributes to see: of points, or of primitives where
+            the name starts with `prim:`. The prefix "t" gives the vertices: for each primitive
+            how many, and which points.
+        strings: parameter -> value, of those that wrangles read by `chs`.
 
     Raises:
         RuntimeError: what the compiler said.
@@ -66,9 +70,11 @@ class Scene:
         only: tuple[str, ...],
         loaded: set[str],
         wanted: list[tuple[str, str, str]],
+        strings: dict[str, str] | None = None,
     ):
         self.nodes = [n for n in plan.nodes if n.category == "Sop" and n.path.startswith(only)]
         self.folder, self.loaded, self.wanted = folder, sorted(loaded), wanted
+        self.strings, self.warnings = strings or {}, ""
         self.program = folder / "scene"
         source = self.program.with_suffix(".cpp")
         source.write_text(self._source())
@@ -81,7 +87,7 @@ class Scene:
             RuntimeError: what the run said.
         """
         self._call(self.program, frame, *(files[path] for path in self.loaded))
-        sizes = {"i": (np.int32, 1), "f": (np.float32, 1), "v": (np.float32, 3)}
+        sizes = {"i": (np.int32, 1), "t": (np.int32, 1), "f": (np.float32, 1), "v": (np.float32, 3)}
         arrays = []
         for k, (_, prefix, _) in enumerate(self.wanted):
             kind, size = sizes[prefix]
@@ -93,6 +99,7 @@ class Scene:
         done = subprocess.run([str(c) for c in command], capture_output=True, cwd=self.folder)
         if done.returncode:
             raise RuntimeError(done.stderr.decode())
+        self.warnings = done.stderr.decode()
 
     def _source(self) -> str:
         functions, steps, cooked = [], [], {}
@@ -102,8 +109,13 @@ class Scene:
             steps.append(f"    Geo g{k} = {self._cooked(k, node, cooked)};")
             cooked[node.path] = f"g{k}"
         for k, (path, prefix, name) in enumerate(self.wanted):
-            column = f'{cooked[path]}.points.{prefix}.at("{name}")'
-            steps.append(f'    {{ std::ofstream file("{k}.bin"); dump(file, {column}); }}')
+            of, name = ("prims", name[5:]) if name.startswith("prim:") else ("points", name)
+            dump = f'dump(file, {cooked[path]}.{of}.{prefix}.at("{name}"))'
+            if prefix == "t":
+                dump = f"dump_vertices(file, {cooked[path]})"
+            steps.append(f'    {{ std::ofstream file("{k}.bin"); {dump}; }}')
+        for path, value in self.strings.items():
+            steps.insert(0, f"    strings[{json.dumps(path)}] = {json.dumps(value)};")
         body = "\n".join(steps)
         return (
             '#include "vex_shim.h"\n' + "".join(functions) + "int main(int, char** argv) try {\n"
@@ -121,12 +133,12 @@ class Scene:
             return f'wrangle(code_{k}, "{node.parms["class"]}", {all_wires})'
         if node.type == "merge":
             return f"merge({all_wires})"
-        if node.type == "null":
+        if node.type in ("null", "material"):
             return wires[0]
         if node.type == "object_merge":
             return cooked[node.parms["objpath1"]]
         if node.type == "copytopoints":
-            assert node.parms["useidattrib"] and node.parms["transform"] and not node.parms["pack"]
+            assert node.parms["useidattrib"] and node.parms["transform"]
             assert (node.parms["applyto1"], node.parms["applymethod1"]) == ("points", "copy")
             piece, apply = node.parms["idattrib"], node.parms["applyattribs1"]
             return f'copytopoints({wires[0]}, {wires[1]}, "{piece}", "{apply}")'

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -80,7 +81,7 @@ inline Mat3 set(Float a, Float b, Float c, Float d, Float e, Float f, Float g, F
 }
 #define MATH(vex, cpp) inline Float vex(Float x) { return cpp(x.v); }
 MATH(sin, std::sin) MATH(cos, std::cos) MATH(tan, std::tan) MATH(sqrt, std::sqrt)
-MATH(exp, std::exp) MATH(log, std::log) MATH(ceil, std::ceil) MATH(rint, std::rint)
+MATH(abs, std::fabs) MATH(exp, std::exp) MATH(log, std::log) MATH(ceil, std::ceil) MATH(rint, std::rint)
 inline Float radians(Float x) { return x.v * M_PI / 180; }
 inline Float pow(Float x, Float y) { return std::pow(x.v, y.v); }
 inline Float max(Float a, Float b) { return a.v < b.v ? b : a; }
@@ -108,6 +109,7 @@ inline Vec rand(Vec seed) {  // some hash of the bits; Houdini's is another
     return {x, y, z};
 }
 template <class... T> void error(const char* text, T...) { throw std::runtime_error(text); }
+template <class... T> void warning(const char* text, T...) { std::cerr << "warning: " << text << "\n"; }
 
 // Geometry: columns of attributes by type, for points and primitives.
 template <class T> using Columns = std::map<std::string, std::vector<T>, std::less<>>;
@@ -144,6 +146,13 @@ struct Elements {
         }
         return int(count) - 1;
     }
+    void remove(const std::set<int>& gone) {
+        each([&](auto& columns) {
+            for (auto& c : columns)
+                for (auto n = gone.rbegin(); n != gone.rend(); n++) c.second.erase(c.second.begin() + *n);
+        });
+        count -= gone.size();
+    }
     template <class T> void copy(Columns<T>& from, Columns<T>& to, int n) {
         for (auto& c : from) {
             to[c.first].resize(count);
@@ -159,6 +168,7 @@ struct Geo {
 
 Geo* inputs[4];  // as they were; a wrangle's changes show after it
 Geo* result;
+std::set<int> removed;  // points, when the wrangle is done
 int elem;
 bool over_prims;
 Float Frame;
@@ -194,16 +204,45 @@ inline Int findattribval(Int input, const char* kind, const char* name, Int valu
 inline Int findattribvalcount(Int input, const char* kind, const char* name, Int value) {
     return int(found(input, kind, name, value).size());
 }
-inline Vec getbbox_size(Int input) {
+inline void bbox(Int input, Vec& low, Vec& high) {
     Elements& all = there(input, false);
-    Vec low = all.read<Vec>("P", 0), high = low;
+    low = high = all.read<Vec>("P", 0);
     for (size_t n = 0; n < all.count; n++)
         for (int axis = 0; axis < 3; axis++) {
             Float p = all.read<Vec>("P", int(n))[axis];
             low[axis] = min(low[axis], p);
             high[axis] = max(high[axis], p);
         }
-    return high - low;
+}
+inline Vec getbbox_size(Int input) { Vec low, high; bbox(input, low, high); return high - low; }
+inline Vec getbbox_center(Int input) { Vec low, high; bbox(input, low, high); return (low + high) / 2.0; }
+inline void removepoint(Int, Int pt) { removed.insert(pt.v); }
+
+std::map<std::string, std::string> strings;  // parameters of other nodes, expanded
+inline Str chs(Str path) {
+    if (!strings.count(path.v)) throw std::runtime_error("no such parameter: " + path.v);
+    return strings[path.v];
+}
+inline Vec rawcolormap(Str file, Float u, Float v, const char* key, const char* value) {
+    // A PGM beside the file; 8 bits as they are, v = 0 at the bottom, the pixel that (u, v) lies in.
+    if (std::string(key) != "srccolorspace" || std::string(value) != "linear")
+        throw std::runtime_error("greys would be decoded");
+    static std::map<std::string, std::vector<unsigned char>> images;
+    static std::map<std::string, std::pair<int, int>> sizes;
+    if (!images.count(file.v)) {
+        std::ifstream in(file.v.substr(0, file.v.rfind('.')) + ".pgm", std::ios::binary);
+        std::string magic;
+        int width, height, most;
+        if (!(in >> magic >> width >> height >> most)) throw std::runtime_error("no image " + file.v);
+        in.get();
+        images[file.v].resize(size_t(width) * height);
+        in.read(reinterpret_cast<char*>(images[file.v].data()), size_t(width) * height);
+        sizes[file.v] = {width, height};
+    }
+    auto [width, height] = sizes[file.v];
+    int column = int(std::floor(double(u.v) * width)), line = int(std::floor(double(v.v) * height));
+    double grey = images[file.v].at(size_t(height - 1 - line) * width + column) / 255.0;
+    return {grey, grey, grey};
 }
 inline Int addpoint(Int, Vec p) {
     int n = result->points.add();
@@ -230,6 +269,15 @@ inline Geo wrangle(void (*code)(), const char* over, std::vector<Geo*> wires) {
     elem = 0;
     if (std::string(over) == "detail") code();
     else for (int n = int(here().count); elem < n; elem++) code();
+    if (!removed.empty()) {
+        std::vector<int> moved(out.points.count);
+        for (int n = 0, kept = 0; n < int(moved.size()); n++) moved[n] = removed.count(n) ? -1 : kept++;
+        for (auto& prim : out.vertices)
+            for (int& pt : prim)
+                if ((pt = moved[pt]) < 0) throw std::runtime_error("a primitive lost a point");
+        out.points.remove(removed);
+        removed.clear();
+    }
     return out;
 }
 inline void append(Geo& out, Geo& in, int prim, std::map<int, int>& moved) {
@@ -244,22 +292,45 @@ inline void append(Geo& out, Geo& in, int prim, std::map<int, int>& moved) {
 inline Geo merge(std::vector<Geo*> wires) {
     Geo out;
     for (Geo* in : wires) {
-        std::map<int, int> moved;
-        for (size_t prim = 0; prim < in->prims.count; prim++) append(out, *in, int(prim), moved);
+        int first = int(out.points.count);
+        for (size_t pt = 0; pt < in->points.count; pt++) out.points.add(&in->points, int(pt));
+        for (size_t prim = 0; prim < in->prims.count; prim++) {
+            out.vertices.push_back(in->vertices[prim]);
+            for (int& pt : out.vertices.back()) pt += first;
+            out.prims.add(&in->prims, int(prim));
+        }
     }
     return out;
 }
+template <class T> bool take(Columns<T>& from, Columns<T>& to, const std::string& name, int n, int m, size_t count) {
+    auto found = from.find(name);
+    if (found == from.end()) return false;
+    to[name].resize(count);
+    to[name].at(m) = found->second.at(n);
+    return true;
+}
+// Unpacked, which is what packed copies show: each piece at its point, by transform or pscale.
 inline Geo copytopoints(Geo& source, Geo& target, const char* piece, const char* apply) {
     Geo out;
-    for (int t = 0; t < int(target.points.count); t++) {
+    Elements &prims = source.prims, &points = target.points;
+    for (int t = 0; t < int(points.count); t++) {
         std::map<int, int> moved;
-        for (int prim = 0; prim < int(source.prims.count); prim++)
-            if (source.prims.read<Str>(piece, prim).v == target.points.read<Str>(piece, t).v)
+        for (int prim = 0; prim < int(prims.count); prim++)
+            if (prims.i.count(piece) ? prims.read<Int>(piece, prim).v == points.read<Int>(piece, t).v
+                                     : prims.read<Str>(piece, prim).v == points.read<Str>(piece, t).v)
                 append(out, source, prim, moved);
         for (auto& pair : moved) {
             Vec& p = out.points.write<Vec>("P", pair.second);
-            p = p * target.points.read<Mat3>("transform", t) + target.points.read<Vec>("P", t);
-            out.points.write<Int>(apply, pair.second) = target.points.read<Int>(apply, t);
+            p = points.m.count("transform") ? p * points.read<Mat3>("transform", t) : p * points.read<Float>("pscale", t);
+            p += points.read<Vec>("P", t);
+            std::istringstream names(apply);
+            for (std::string name; names >> name;) {
+                Elements& to = out.points;
+                int m = pair.second;
+                if (!take(points.i, to.i, name, t, m, to.count) && !take(points.f, to.f, name, t, m, to.count) &&
+                    !take(points.s, to.s, name, t, m, to.count) && !take(points.v, to.v, name, t, m, to.count))
+                    throw std::runtime_error("no such attribute: " + name);
+            }
         }
     }
     return out;
@@ -292,6 +363,13 @@ inline Geo load(const std::string& path) {  // lines: count, attributes, then a 
         }
     }
     return out;
+}
+inline void dump_vertices(std::ofstream& file, Geo& geo) {  // for each primitive: how many, which
+    for (auto& prim : geo.vertices) {
+        int count = int(prim.size());
+        file.write(reinterpret_cast<const char*>(&count), 4);
+        file.write(reinterpret_cast<const char*>(prim.data()), 4 * count);
+    }
 }
 template <class T> void dump(std::ofstream& file, std::vector<T>& column) {
     for (T& value : column) file.write(reinterpret_cast<const char*>(&value), sizeof(T));

@@ -9,6 +9,8 @@
     label, pred true and predicted class
     variant     which asset to copy here: the predicted class
     correct     1 where pred is label
+    ink         mean grey of the image, 0 (black) to 1, as the file has it: a program that reads
+                other greys has changed their colour space
     class_name  of the predicted class
 
 What is seen (colour, asset, name) is what the classifier says; `correct` and `label` tell where it
@@ -18,7 +20,7 @@ is wrong.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Shaped
+from jaxtyping import Float, Float32, Int, Shaped, UInt8
 
 from houdini_bridge.results.npz import Results
 
@@ -78,8 +80,16 @@ def cloud_of(results: Results, which: str, size: float | int) -> Cloud:
         "pred": prediction,
         "variant": prediction,
         "correct": (results.label == results.prediction).astype(np.int32),
+        "ink": ink(results.atlas, results.atlas_cell)[:count],
     }
     return Cloud(values, results.class_names, np.array([1 / columns, 1 / rows], np.float32))
+
+
+def ink(atlas: UInt8[np.ndarray, "H W"], cell: int) -> Float32[np.ndarray, "cells"]:
+    """Mean grey of each of the atlas's cells, 0 to 1, in reading order."""
+    high, wide = (side // cell for side in atlas.shape)
+    cells = atlas.reshape(high, cell, wide, cell).mean((1, 3))
+    return (cells.ravel() / 255).astype(np.float32)
 
 
 def place(points: Float[np.ndarray, "N K"], size: float | int) -> Float32[np.ndarray, "N 3"]:

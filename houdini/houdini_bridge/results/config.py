@@ -1,4 +1,4 @@
-"""Options of `import`; no NumPy here, so that `--help` is quick."""
+"""Options of `import` and `check-onnx`; no NumPy here, so that `--help` is quick."""
 
 import math
 from dataclasses import dataclass
@@ -35,3 +35,14 @@ class ImportConfig:
 
 
 HOME = "houdini"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Which models to check."""
+
+    models: Positional[tuple[Path, ...]]
+    """.onnx files as `uv run --package fashion-mnist export` writes them."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.models), "name an .onnx file")

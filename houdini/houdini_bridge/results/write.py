@@ -5,6 +5,7 @@ from pathlib import Path
 from houdini_bridge.results.cloud import cloud_of
 from houdini_bridge.results.config import ImportConfig
 from houdini_bridge.results.csv_file import csv_text
+from houdini_bridge.results.describe import description
 from houdini_bridge.results.geo import geo_text
 from houdini_bridge.results.npz import read_results
 from houdini_bridge.results.preview import preview
@@ -37,7 +38,8 @@ def write(config: ImportConfig) -> list[Path]:
     for ending, text in (
         (".geo", geo_text(cloud, ATLAS)),
         (".usda", usd_text(cloud, f"./{ATLAS}")),  # ./: beside the layer, not on a search path
-        (".csv", csv_text(cloud)),
+        (".csv", csv_text(cloud, results.probabilities)),
+        (".json", description(results, cloud, config.map, config.size, ATLAS)),
     ):
         paths.append(folder / (name + ending))
         encoded = text.encode()

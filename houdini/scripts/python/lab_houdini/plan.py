@@ -19,9 +19,16 @@ from lab_houdini import vex
 from lab_houdini.table import Polyline, SceneError, Table
 
 Scalar = int | float | str
-Value = Scalar | tuple[int, ...] | tuple[float, ...]
 PIPELINE = "/obj/pipeline"
 GAP = 16  # units between the digits in the viewport; an object's place is not in its image
+
+
+@dataclass(frozen=True)
+class Press:
+    """The value of a button: press it."""
+
+
+Value = Scalar | tuple[int, ...] | tuple[float, ...] | Press
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Node:
 
     Attributes:
         path: of the node; its parent comes earlier in the plan, or is in every scene.
-        category: of its type, as `hou.NodeTypeCategory.name` says it: Object, Sop, Cop or Top.
+        category: of its type, as `hou.NodeTypeCategory.name` says it: Object, Sop, Cop, Top, Vop.
         type: name of its type, without a version: Houdini takes its newest.
         parms: name -> value, a tuple for a parameter with components; set in this order.
         inputs: for each input the path of the node at it, or None. Always that node's output 0.
@@ -59,7 +66,7 @@ class Plan:
 
     Attributes:
         nodes: in the order to make them.
-        cook: path of the TOP node whose cooking renders and cuts everything.
+        cook: path of the TOP node whose cooking renders and cuts everything; '' without one.
         sheets: the images that this writes.
     """
 
@@ -106,7 +113,9 @@ def houdini_path(path: Path, hip: Path) -> str:
     return "$HIP/" + path.relative_to(home).as_posix() if inside else path.as_posix()
 
 
-def _wrangle(path: str, run_over: str, snippet: str, inputs: tuple[str | None, ...] = ()) -> Node:
+def wrangle_node(
+    path: str, run_over: str, snippet: str, inputs: tuple[str | None, ...] = ()
+) -> Node:
     return Node(path, "Sop", "attribwrangle", {"class": run_over, "snippet": snippet}, inputs)
 
 
@@ -124,7 +133,7 @@ def _shared(table: Table, hip: Path) -> Iterator[Node]:
     yield Node("/obj/table/rows", "Sop", "python", {"python": code})
     yield Node("/obj/table/OUT", "Sop", "null", inputs=("/obj/table/rows",), display=True)
     yield Node("/obj/sheet", "Object", "geo", display=False)
-    yield _wrangle("/obj/sheet/pixels", "detail", vex.snippet(vex.SHEET, SIDE=table.pixels + 2))
+    yield wrangle_node("/obj/sheet/pixels", "detail", vex.snippet(vex.SHEET, SIDE=table.pixels + 2))
     yield Node("/obj/sheet/OUT", "Sop", "null", inputs=("/obj/sheet/pixels",), display=True)
 
 
@@ -145,7 +154,7 @@ def _digit(table: Table, index: int, digit: int) -> Iterator[Node]:
 
     def wrangle(name: str, run_over: str, body: str, *inputs: str) -> Node:
         wires = tuple(f"{home}/{source}" for source in inputs)
-        return _wrangle(f"{home}/{name}", run_over, vex.snippet(body, **constants), wires)
+        return wrangle_node(f"{home}/{name}", run_over, vex.snippet(body, **constants), wires)
 
     place = (float(index % 5 * step), float(-(index // 5) * step), 0.0)
     yield Node(home, "Object", "geo", {"t": place}, display=True)
@@ -156,12 +165,12 @@ def _digit(table: Table, index: int, digit: int) -> Iterator[Node]:
     ways = {face: table.strokes[face] for source, face in table.faces[digit] if source == "stroke"}
     if ways:
         pieces.append(f"{home}/strokes")
-        yield _wrangle(pieces[0], "detail", _strokes(ways, table.box))
+        yield wrangle_node(pieces[0], "detail", _strokes(ways, table.box))
     letters = [face for source, face in table.faces[digit] if source == "font"]
     for number, face in enumerate(letters):
         font, outline = f"{home}/font_{number}", f"{home}/outline_{number}"
         yield Node(font, "Sop", "font", _font(table.fonts[face], digit))
-        yield _wrangle(
+        yield wrangle_node(
             outline, "detail", vex.snippet(vex.OUTLINE, BOX=table.box, FACE=face), (font,)
         )
         pieces.append(outline)

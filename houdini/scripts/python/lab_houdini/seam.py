@@ -10,7 +10,7 @@ from typing import cast
 
 import hou
 
-from lab_houdini.plan import Node, Plan, Value
+from lab_houdini.plan import Node, Plan, Press, Value
 from lab_houdini.table import KINDS, SceneError, columns
 
 
@@ -72,6 +72,8 @@ def _set(node: hou.OpNode, name: str, value: Value) -> str:
     parm = node.parmTuple(name) if isinstance(value, tuple) else node.parm(name)
     if parm is None:
         return "no such parameter"
+    if isinstance(value, Press):
+        return _press(node, name)
     if isinstance(parm, hou.ParmTuple) and isinstance(value, tuple) and len(parm) != len(value):
         return f"{len(parm)} components, not {len(value)}"
     try:
@@ -79,6 +81,16 @@ def _set(node: hou.OpNode, name: str, value: Value) -> str:
         parm.set(value)  # type: ignore[arg-type]  # a tuple to a tuple, a scalar to a scalar
     except (hou.Error, TypeError) as error:
         return f"{value!r} refused ({error})"
+    return ""
+
+
+def _press(node: hou.OpNode, name: str) -> str:
+    button = node.parm(name)
+    try:
+        if button is not None:
+            button.pressButton()
+    except hou.Error as error:
+        return f"would not be pressed ({error})"
     return ""
 
 
@@ -143,9 +155,24 @@ def fill_table(node: hou.Node, path: str) -> None:
             geometry.setPointStringAttribValues(name, values[name])
 
 
-def ask_for_table() -> Path | None:
+def set_snippet(path: str, snippet: str) -> bool:
+    """Give a wrangle another snippet; False where the scene has no such node."""
+    node = hou.node(path)
+    parm = None if node is None else cast("hou.OpNode", node).parm("snippet")
+    if parm is None:
+        return False
+    parm.set(snippet)
+    return True
+
+
+def go_to(frame: int) -> None:
+    """Move the timeline."""
+    hou.setFrame(float(frame))
+
+
+def ask_for(title: str, pattern: str) -> Path | None:
     """A file dialog; None where it was closed."""
-    chosen = hou.ui.selectFile(title="The jitter table (table.csv)", pattern="*.csv")
+    chosen = hou.ui.selectFile(title=title, pattern=pattern)
     return Path(hou.text.expandString(chosen)) if chosen else None
 
 

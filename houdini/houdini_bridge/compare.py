@@ -59,8 +59,9 @@ def draw_rows(
     rows: dict[str, tuple[UInt8[np.ndarray, "_ h w"], Int64[np.ndarray, "_"]]], columns: int = 24
 ) -> Figure:
     """For each digit a row of the first images of each set, one set under the other."""
-    size = (columns * 0.36, 10 * len(rows) * 0.36 + 0.4)
+    size = (columns * 0.36 + 0.9, 10 * len(rows) * 0.36 + 0.5)  # room for the names
     figure = Figure(figsize=size, dpi=100, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.1)
     axes = figure.subplots(1, 1)
     lines, names = [], []
     for digit in range(10):

@@ -91,10 +91,7 @@ def test_bars_are_all_classes_in_their_own_order_with_roles(browser) -> None:
         assert [bar.text.rpartition("  ")[0] for bar in bars] == data.NAMES
         assert np.allclose([bar.probability for bar in bars], content["probabilities"][number])
         label, pred = content["label"][number], content["prediction"][number]
-        if label == pred:
-            expected = {pred: "right"}
-        else:
-            expected = {pred: "wrong", label: "label"}
+        expected = {pred: "right"} if label == pred else {pred: "wrong", label: "label"}
         assert [bar.role for bar in bars] == [expected.get(k, "") for k in range(10)]
 
 

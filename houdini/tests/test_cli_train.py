@@ -62,6 +62,18 @@ def test_the_picture_has_a_row_of_each_set_for_each_digit():
         assert shown[int(tick), 0] == (9, 7)[place % 2]
 
 
+@pytest.mark.parametrize("columns", [4, 24])
+def test_the_picture_s_names_fit_beside_it(columns, recwarn):
+    """matplotlib warns where a layout does not come out, and draws names over the edge."""
+    labels = np.arange(10).repeat(columns)
+    images = np.zeros((len(labels), 28, 28), np.uint8)
+    figure = draw_rows(dict.fromkeys(("MNIST", "ours"), (images, labels)), columns)
+    figure.canvas.draw()
+    assert [str(warning.message) for warning in recwarn] == []
+    (axes,) = figure.axes
+    assert min(tick.get_window_extent().x0 for tick in axes.get_yticklabels()) > 0
+
+
 @pytest.fixture
 def digits(quick, tmp_path, monkeypatch) -> str:
     """Three digits' first sheets, cut."""

@@ -14,6 +14,7 @@ from lab_houdini.results_plan import FILTER, Filter, page_of
 from lab_houdini.table import SceneError
 
 COLOURS = {"right": "#3a9a4b", "wrong": "#c0392b", "label": "#c79a2b", "": "#6b6b6b"}
+STYLE = "QProgressBar { text-align: center; } QProgressBar::chunk { background: COLOUR; }"
 ANSWERS = {"all": None, "right": True, "wrong": False}
 IMAGE = 224  # pixels of the picture's side
 
@@ -176,7 +177,7 @@ class Panel:
         for widget, bar in zip(self.bars, self.browser.bars(number), strict=True):
             widget.setValue(round(1000 * bar.probability))
             widget.setFormat(bar.text)
-            widget.setStyleSheet(f"QProgressBar::chunk {{ background: {COLOURS[bar.role]}; }}")
+            widget.setStyleSheet(STYLE.replace("COLOUR", COLOURS[bar.role]))
         if self.seam is not None:
             self.seam.go_to(page_of(number, self.batch.value()))
 

@@ -59,10 +59,6 @@ def draw_rows(
     rows: dict[str, tuple[UInt8[np.ndarray, "_ h w"], Int64[np.ndarray, "_"]]], columns: int = 24
 ) -> Figure:
     """For each digit a row of the first images of each set, one set under the other."""
-    size = (columns * 0.36 + 0.9, 10 * len(rows) * 0.36 + 0.5)  # room for the names
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.1)
-    axes = figure.subplots(1, 1)
     lines, names = [], []
     for digit in range(10):
         for name, (images, labels) in rows.items():
@@ -70,8 +66,12 @@ def draw_rows(
             names.append(name)
         if digit < 9:
             lines.append(np.full((6, lines[0].shape[1]), 90, np.uint8))
-    side = lines[0].shape[0]
-    axes.imshow(np.concatenate(lines), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    side, whole = lines[0].shape[0], np.concatenate(lines)
+    high, wide = (pixels * 0.36 / side for pixels in whole.shape)  # inches
+    figure = Figure(figsize=(wide + 0.8, high + 0.25), dpi=100, layout="compressed")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    axes = figure.subplots(1, 1)
+    axes.imshow(whole, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     step = side * len(rows) + 6
     ticks = [digit * step + (i + 0.5) * side for digit in range(10) for i in range(len(rows))]
     axes.set_yticks(ticks, names, fontsize=8)

@@ -53,6 +53,7 @@ def attribute(definition: list, content: list, count: int) -> tuple[str, np.ndar
     about, held = flat(definition), flat(content)
     assert about["scope"] == "public"
     if about["type"] == "string":
+        assert (held["size"], held["storage"]) == (1, "int32")
         table, indices = held["strings"], numbers(flat(held["indices"]), count)
         assert indices.dtype == np.int32
         assert indices.min() >= 0
@@ -60,6 +61,9 @@ def attribute(definition: list, content: list, count: int) -> tuple[str, np.ndar
     assert about["type"] == "numeric"
     values = flat(held["values"])
     assert (values["size"], values["storage"]) == (held["size"], held["storage"])
+    default = flat(held["defaults"])
+    assert default["storage"] == {"fpreal32": "fpreal64", "int32": "int64"}[held["storage"]]
+    assert len(default["values"]) == default["size"] in (1, held["size"])
     expected = {"P": "point", "Cd": "color"}.get(about["name"])
     options = {"type": {"type": "string", "value": expected}} if expected else {}
     assert about["options"] == options

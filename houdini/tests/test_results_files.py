@@ -2,6 +2,7 @@
 
 import csv
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import results_data as data
 from houdini_bridge.results.cloud import Cloud, cloud_of
 from houdini_bridge.results.csv_file import csv_text
 from houdini_bridge.results.geo import geo_text
-from houdini_bridge.results.npz import read_results
+from houdini_bridge.results.npz import FORM, Results, read_results
 from houdini_bridge.results.usd import usd_text
 from houdini_bridge.results.usd_check import problems
 
@@ -56,6 +57,49 @@ def test_another_reader_finds_every_value_in_the_geo(cloud, tmp_path):
     assert points["class_name"].tolist() == names(cloud)
     assert np.array_equal(detail["uv_size"], cloud.uv_size[None])
     assert detail["atlas"].tolist() == ["atlas.png"]
+
+
+BROKEN_GEO = {
+    "a count": ('"pointcount",7', '"pointcount",8'),
+    "a key less": ('"hasindex",false,\n', ""),
+    "a key twice": ('"hasindex",false', '"vertexcount",0'),
+    "a value less": (
+        '"name","image","options",{}],["size",1',
+        '"name","image","options",{}],["size",2',
+    ),
+    "a float for an int": ('"arrays",[[1', '"arrays",[[1.5'),
+    "an index of no string": ('"indices",["size",1,"storage","int32","arrays",[[', None),
+    "no option of P": ('{"type":{"type":"string","value":"point"}}', "{}"),
+    "NaN": ('"tuples",[[', '"tuples",[[NaN,0,0],['),
+    "another storage": ('"storage","fpreal32"', '"storage","fpreal16"'),
+    "a default of another length": ('"values",[0]', '"values",[0,0]'),
+    "cut short": ('"primitives",[]]', '"primitives",['),
+}
+
+
+@pytest.mark.parametrize("how", list(BROKEN_GEO))
+def test_the_other_reader_notices_a_broken_geo(cloud, tmp_path, how):
+    """Or its test above could not fail."""
+    text = geo_text(cloud, "atlas.png")
+    old, new = BROKEN_GEO[how]
+    new = old + "-1," if new is None else new
+    assert old in text
+    path = tmp_path / "map.geo"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises((AssertionError, KeyError, ValueError, IndexError)):
+        geo_reader.read(path)
+
+
+def test_sixty_thousand_points_take_seconds():
+    """The promise is five; here in time of the processor, which other work changes little."""
+    content = data.arrays(60_000)
+    kept = {name: content[name] for name, (_, shape) in FORM.items() if "N" in shape}
+    sizes = {"atlas_columns": 245, "atlas_cell": 1, "atlas": np.zeros((245, 245), np.uint8)}
+    results = Results(**kept, **sizes, class_names=tuple(data.NAMES), atlas_path=Path())
+    started = time.process_time()
+    text = geo_text(cloud_of(results, "3d", 10.0), "atlas.png")
+    assert time.process_time() - started < 5
+    assert text.count("[") > 60_000
 
 
 def test_a_geo_never_holds_nan(cloud):

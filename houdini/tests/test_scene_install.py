@@ -48,6 +48,7 @@ def test_it_writes_what_houdini_reads(home, capsys, monkeypatch) -> None:
             folder = folder.replace(f"${name}", value)
         assert (Path(folder) / "scripts/python/lab_houdini/seam.py").is_file()
         assert (Path(folder) / "toolbar/ml_learning_lab.shelf").is_file()
+        assert (Path(folder) / "python_panels/ml_learning_lab.pypanel").is_file()
     assert not (home / "houdini20.0/packages").exists()
 
 

@@ -70,28 +70,24 @@ def fit_temperature(logits: Float[Tensor, "N 10"], labels: Int64[Tensor, " N"]) 
 
         d/db   = E_p[z] - z_label,    d2/db2 = Var_p[z]
 
-    so Newton's steps, halved while they do not make it less, find the only minimum.
+    so the slope has one root, which Newton's steps find. A step that leaves the bracket of the root
+    gives way to a bisection: where every image is told right the slope never reaches 0.
 
     Returns:
-        T, held to [0.01, 100]: where every image is told right b would go to infinity.
+        T, held to [0.01, 100].
     """
     z = logits.double()
     of_label = z.gather(1, labels[:, None])[:, 0]
-
-    def nll(b: float) -> float:
-        return ((b * z).logsumexp(1) - b * of_label).mean().item()
-
-    b = 1.0
-    for _ in range(50):
+    b, low, high = 1.0, 0.01, 100.0
+    for _ in range(100):
         p = (b * z).softmax(1)
         mean = (p * z).sum(1)
         slope = (mean - of_label).mean().item()
         curvature = ((p * z.square()).sum(1) - mean.square()).mean().item()
-        step = -slope / max(curvature, 1e-12)
-        before = nll(b)
-        while abs(step) > 1e-12 and (b + step <= 0 or nll(b + step) > before):
-            step /= 2
-        b = min(max(b + step, 0.01), 100.0)
-        if math.isclose(step, 0.0, abs_tol=1e-10):
+        low, high = (low, b) if slope > 0 else (b, high)
+        newton = b - slope / curvature if curvature > 0 else high
+        following = newton if low < newton < high else math.sqrt(low * high)
+        if math.isclose(b, following, rel_tol=1e-10):
             break
+        b = following
     return 1 / b

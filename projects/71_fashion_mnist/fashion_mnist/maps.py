@@ -1,6 +1,5 @@
 """Embeddings as places in two or three dimensions: PCA by hand, t-SNE by scikit-learn."""
 
-import warnings
 from typing import Literal
 
 import numpy as np
@@ -31,14 +30,16 @@ def tsne(
     """
     from sklearn.manifold import TSNE
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=RuntimeWarning)  # spread of equal embeddings: 0/0
-        return TSNE(
-            dimensions,
-            perplexity=min(perplexity, (len(x) - 1) / 3),
-            init="pca",
-            random_state=seed,
-        ).fit_transform(pca(x, 30).astype(np.float32))
+    x = pca(x, 30)
+    spread = x[:, 0].std()
+    if spread == 0:  # all the same: nothing to unfold, and the library would divide by 0
+        return np.zeros((len(x), dimensions))
+    return TSNE(
+        dimensions,
+        perplexity=min(perplexity, (len(x) - 1) / 3),
+        init=(1e-4 / spread * x[:, :dimensions]).astype(np.float32),
+        random_state=seed,
+    ).fit_transform(x.astype(np.float32))
 
 
 def place(

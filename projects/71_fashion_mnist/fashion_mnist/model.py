@@ -54,7 +54,7 @@ class Classifier(nn.Module):
 
 def build(recipe: Recipe) -> Classifier:
     """The model of a recipe, in channels_last: convolutions on a CPU are faster in it."""
-    w, n = recipe.width, recipe.blocks
+    w = recipe.width
     if recipe.model == "linear":
         model = Classifier(nn.Flatten(), None, 28 * 28, recipe.dropout)
     elif recipe.model == "mlp":
@@ -69,20 +69,22 @@ def build(recipe: Recipe) -> Classifier:
         layers = nn.Sequential(
             conv(1, w, kernel=5, stride=2, padding=2),  # (B, w, 14, 14)
             conv(w, 2 * w),
+            conv(2 * w, 2 * w),
             nn.MaxPool2d(2),  # (B, 2w, 7, 7)
             conv(2 * w, 4 * w),
+            conv(4 * w, 4 * w),
         )
         model = Classifier(layers, MaxAndMean(), 8 * w, recipe.dropout)
     else:
         layers = nn.Sequential(
             conv(1, w, kernel=5, stride=2, padding=2),  # (B, w, 14, 14)
-            Residual(w, 2 * w),
-            *(Residual(2 * w, 2 * w) for _ in range(n - 1)),
+            *stage(w, 2 * w, recipe.blocks),
             nn.MaxPool2d(2),  # (B, 2w, 7, 7)
-            Residual(2 * w, 4 * w),
-            *(Residual(4 * w, 4 * w) for _ in range(n - 1)),
+            *stage(2 * w, 4 * w, recipe.blocks),
+            nn.MaxPool2d(2, ceil_mode=True),  # (B, 4w, 4, 4)
+            *stage(4 * w, 8 * w, recipe.blocks),
         )
-        model = Classifier(layers, MaxAndMean(), 8 * w, recipe.dropout)
+        model = Classifier(layers, MaxAndMean(), 16 * w, recipe.dropout)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -95,6 +97,11 @@ def conv(
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def stage(inputs: int, outputs: int, blocks: int) -> list[nn.Module]:
+    """Residual blocks at one resolution; the first changes the number of channels."""
+    return [Residual(inputs if k == 0 else outputs, outputs) for k in range(blocks)]
 
 
 class Residual(nn.Module):

@@ -19,10 +19,10 @@ def at(name: str, step: int, steps: int) -> tuple[float, float]:
         return 1.0, 0.9
     if name == "cosine":
         return warmup_cosine(step, steps), 0.9
-    done = (step - 1) / max(1, steps - 1)
-    if done <= RISING:
-        return blend(1 / 25, 1.0, done / RISING), blend(*MOMENTUM, done / RISING)
-    falling = (done - RISING) / (1 - RISING)
+    done, peak = step - 1, RISING * steps - 1  # where torch's OneCycleLR has it
+    if done <= peak:
+        return blend(1 / 25, 1.0, done / peak), blend(*MOMENTUM, done / peak)
+    falling = (done - peak) / (steps - 1 - peak)
     return blend(1.0, 1e-5, falling), blend(*reversed(MOMENTUM), falling)
 
 

@@ -60,7 +60,7 @@ PRESETS = {
     "best": Recipe(
         model="resnet",
         width=24,
-        epochs=24,
+        epochs=16,
         dropout=0.1,
         shift=2,
         cutout=8,
@@ -89,7 +89,7 @@ class TrainConfig(RunOptions):
     steps: int = 0
     """Optimiser steps of the whole run; 0: what --epochs comes to."""
     epochs: int | None = None
-    """Passes over the training images, unless --steps is given. [12, best: 24]"""
+    """Passes over the training images, unless --steps is given. [12, best: 16]"""
     dropout: float | None = None
     """Share of the features dropped before the last layer. [0, best: 0.1]"""
     batch_size: int | None = None

@@ -105,7 +105,8 @@ def draw(rows: list[Row]) -> Figure:
         right.annotate(f"{found.model}, {found.parameters:,}", middle, (0, 9), fontsize=9,
                        textcoords="offset points", ha="center")  # fmt: skip
     left.set(xlabel="step", ylabel="validation accuracy (%)")
-    left.legend(frameon=False, loc="lower right")
+    if left.get_legend_handles_labels()[0]:
+        left.legend(frameon=False, loc="lower right")
     right.set(xlabel="CPU seconds of a training", ylabel="test accuracy (%)", xscale="log")
     right.margins(x=0.3, y=0.2)
     for axis in (left, right):

@@ -65,6 +65,10 @@ def reliability_diagrams(found: dict[str, Reliability]) -> Figure:
 def grid(images: UInt8[Tensor, "N 1 h w"], titles: Sequence[str], columns: int = 6) -> Figure:
     """Images in rows, black on white, each with its title (of up to two lines) above it."""
     count, _, height, width = images.shape
+    if count == 0:
+        figure = Figure(figsize=(4, 1))
+        figure.text(0.5, 0.5, "none", ha="center", va="center")
+        return figure
     rows, title, gap = -(-count // columns), 14, 8  # pixels left free for a title, between images
     canvas = torch.zeros(rows * (height + title), columns * (width + gap), dtype=torch.uint8)
     scale = 1.45 / (width + gap)  # inches a pixel

@@ -67,7 +67,8 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     run.notes["temperature"] = temperature
     run.save(run.total)
 
-    logits = logits_of(ema.model, test_set.images.to(run.device), recipe.flip_test).cpu()
+    images = test_set.images.to(run.device)
+    logits = logits_of(ema.model, images, recipe.flip_test).cpu()
     before = scores(logits, test_set.labels)
     after = scores(logits, test_set.labels, temperature)
     run.log(
@@ -76,6 +77,9 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
         **{"test/ece_unscaled": before["ece"], "test/nll_unscaled": before["nll"]},
         **{f"test/{name}": value for name, value in after.items()},
     )
+    if recipe.flip_test:  # what the mirror image added
+        alone = scores(logits_of(ema.model, images).cpu(), test_set.labels)
+        run.log(run.total, **{"test/accuracy_one_way": alone["accuracy"]})
     probabilities = (logits / temperature).softmax(1)
     run.picture("confusion", pictures.confusion(test_set.labels, logits.argmax(1)))
     run.picture(

@@ -8,12 +8,16 @@ import torch
 import fashion_mnist.evaluate
 import fashion_mnist.export
 import fashion_mnist.train
-from fashion_mnist.config import TrainConfig
+from fashion_mnist.config import EvaluateConfig, TrainConfig
 from fashion_mnist.data import Labelled
+from trainloop import Run
 
 
 def stripes(count: int, seed: int) -> Labelled:
-    """Images of class k: bars of a direction and a width that go with k, in noise."""
+    """Images of class k: bars of a direction and a width that go with k, in noise.
+
+    One label in 16 is wrong, so that there are mistakes to look at.
+    """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 10
     labels = labels[torch.randperm(count, generator=generator)]
@@ -24,7 +28,9 @@ def stripes(count: int, seed: int) -> Labelled:
     phase = 2 * torch.pi * torch.rand(count, 1, 1, generator=generator)
     bars = 128 + 80 * (2 * torch.pi * place / period + phase).sin()
     noise = 25 * torch.randn(bars.shape, generator=generator)
-    return Labelled((bars + noise).clamp(0, 255).to(torch.uint8)[:, None], labels)
+    wrong = torch.rand(count, generator=generator) < 1 / 16
+    given = torch.where(wrong, (labels + 3) % 10, labels)
+    return Labelled((bars + noise).clamp(0, 255).to(torch.uint8)[:, None], given)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +46,15 @@ def tiny(splits, monkeypatch, tmp_path) -> Labelled:
         monkeypatch.setattr(module, "load", lambda: splits)
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "runs"))
     return splits[2]
+
+
+@pytest.fixture
+def quick(tiny, monkeypatch) -> Labelled:
+    """As `tiny`, and nothing is drawn: a picture takes longer than a training of ten steps."""
+    monkeypatch.setattr(Run, "picture", lambda *_: None)
+    monkeypatch.setattr("trainloop.curves.plot_curves", lambda _: None)
+    monkeypatch.setattr(Run, "_to_tensorboard", lambda *_: None)
+    return tiny
 
 
 SHORT = TrainConfig(
@@ -64,7 +79,17 @@ def learned(splits, tmp_path_factory) -> Path:
     return runs
 
 
+@pytest.fixture(scope="session")
+def evaluated(splits, learned) -> dict[str, float]:
+    """The metrics of `evaluate` of that run, which is the newest; its folder is beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fashion_mnist.evaluate, "load", lambda: splits)
+        patch.setenv("LAB_RUNS", str(learned))
+        return fashion_mnist.evaluate.evaluate(EvaluateConfig(mapped=100, shown=6))
+
+
 @pytest.fixture
 def checkpoint(learned) -> str:
     """Its last checkpoint."""
-    return str((learned / "fashion-mnist/latest").resolve() / "last.pt")
+    (path,) = (learned / "fashion-mnist").glob("2*/last.pt")
+    return str(path)

@@ -51,10 +51,10 @@ def test_mixups_weight_is_beta_distributed(alpha, variance):
     torch.manual_seed(0)
     images, targets = torch.zeros(2, 1, 2, 2), torch.eye(2, 10)
     drawn = []
-    while len(drawn) < 1500:
+    while len(drawn) < 400:
         _, y = mixed(images, targets, alpha)
         if y[0, 1] > 0:  # the two were swapped
             drawn.append(float(y[0, 0]))
     weights = torch.tensor(drawn)
     assert weights.mean() == pytest.approx(0.5, abs=0.04)
-    assert weights.var() == pytest.approx(variance, rel=0.15)
+    assert weights.var() == pytest.approx(variance, rel=0.2)

@@ -1,7 +1,6 @@
 """Options of the commands; no torch here, so that `--help` is quick."""
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Suppress
@@ -216,6 +215,6 @@ class ExportConfig(LookOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(
-            self.maps == "pca" and 4 <= self.images <= 10_000 or 100 <= self.images <= 10_000,
+            (4 if self.maps == "pca" else 100) <= self.images <= 10_000,
             f"--images must be 100 to 10,000 (with --maps pca 4 to 10,000), not {self.images:,}",
         )

@@ -49,7 +49,7 @@ def load() -> tuple[Labelled, Labelled, Labelled]:
     )
 
 
-# --- augmentation: torch's generator draws, so that a step's draws follow from (seed, step) --------
+# --- augmentation; torch's generator draws, so that a step's draws follow from (seed, step) ------
 
 
 def augmented(images: UInt8[Tensor, "B 1 h w"], recipe: Recipe) -> Float[Tensor, "B 1 h w"]:
@@ -67,7 +67,10 @@ def flipped(images: UInt8[Tensor, "B 1 h w"]) -> UInt8[Tensor, "B 1 h w"]:
 
 
 def shifted(images: UInt8[Tensor, "B 1 h w"], most: int) -> Float[Tensor, "B 1 h w"]:
-    """In 0..1, each moved by its own whole number of pixels, -most..most each way; black comes in."""
+    """In 0..1, each moved by its own whole number of pixels, -most..most each way.
+
+    Black comes in.
+    """
     count, _, height, width = images.shape
     padded = F.pad(images[:, 0], (most, most, most, most))  # (B, h + 2 most, w + 2 most)
     offset = torch.randint(0, 2 * most + 1, (2, count, 1), device=images.device)
@@ -91,4 +94,3 @@ def cut_out(images: Float[Tensor, "B 1 h w"], side: int) -> Float[Tensor, "B 1 h
     inside_rows, inside_columns = ((x >= 0) & (x < side) for x in (rows, columns))
     inside = inside_rows[:, :, None] & inside_columns[:, None, :]  # (B, h, w)
     return images.masked_fill(inside[:, None], 0.0)
-

@@ -25,7 +25,7 @@ VERSION = 1  # of predictions.npz
 
 
 def export(config: ExportConfig) -> dict[str, float | int | None]:
-    """Write predictions.npz, atlas.png and two ONNX files; each is read again and held to its source.
+    """Write predictions.npz, atlas.png and two ONNX files, and hold each to what it is made of.
 
     Raises:
         LabError: there is no model, or a file does not say what it should: it is not left behind.

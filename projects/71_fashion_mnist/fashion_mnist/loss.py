@@ -29,8 +29,6 @@ def mixed(
     )
 
 
-def cross_entropy(
-    logits: Float[Tensor, "B K"], targets: Float[Tensor, "B K"]
-) -> Float[Tensor, ""]:
+def cross_entropy(logits: Float[Tensor, "B K"], targets: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
     """The mean over the batch of -sum_k q_k log p_k, in nats; `targets` q sum to 1 in each row."""
     return -(targets * logits.log_softmax(1)).sum(1).mean()

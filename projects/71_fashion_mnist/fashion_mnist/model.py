@@ -128,7 +128,7 @@ class Residual(nn.Module):
 
 
 class MaxAndMean(nn.Module):
-    """Maximum and mean of each channel side by side: is it anywhere, and how much of it? D = 2 C."""
+    """Maximum and mean of each channel, D = 2 C: is it anywhere, and how much of it is there?"""
 
     def forward(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
         return torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)

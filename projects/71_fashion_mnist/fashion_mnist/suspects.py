@@ -29,7 +29,7 @@ def find_suspects(probabilities: Float[Tensor, "N K"], labels: Int64[Tensor, " N
     Args:
         probabilities: out of sample.
     """
-    n, classes = probabilities.shape
+    classes = probabilities.shape[1]
     probabilities = probabilities.double()
     own = probabilities.gather(1, labels[:, None])[:, 0]
     counts = torch.bincount(labels, minlength=classes)

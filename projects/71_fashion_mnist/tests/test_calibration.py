@@ -27,9 +27,7 @@ def test_scores_against_scikit_learn(answers):
     p = (logits.double() / 1.3).softmax(1).numpy()
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, p.argmax(1)))
     assert found["nll"] == pytest.approx(metrics.log_loss(labels, p, labels=range(10)))
-    brier = metrics.brier_score_loss(
-        labels.numpy(), p, labels=np.arange(10), scale_by_half=False
-    )
+    brier = metrics.brier_score_loss(labels.numpy(), p, labels=np.arange(10), scale_by_half=False)
     assert found["brier"] == pytest.approx(brier)
 
 
@@ -72,9 +70,7 @@ def test_it_is_scipys_minimum(answers, factor):
         return F.cross_entropy(logits.double() / math.exp(log_t), labels).item()
 
     bounds = (math.log(0.01), math.log(100))
-    best = optimize.minimize_scalar(
-        nll, bounds=bounds, method="bounded", options={"xatol": 1e-10}
-    )
+    best = optimize.minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-10})
     assert fit_temperature(logits, labels) == pytest.approx(math.exp(best.x), rel=1e-4)
 
 

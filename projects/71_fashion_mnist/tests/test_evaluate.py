@@ -18,7 +18,6 @@ from trainloop import Run
 from trainloop.folder import newest_folder
 
 
-
 def test_everything_is_kept(evaluated, learned):
     home = newest_folder("fashion-mnist", "evaluate")
     for name in ("confusion", "reliability", "mistakes", "map", "gradcam"):
@@ -83,7 +82,9 @@ def test_the_confusion_matrix_is_drawn_as_counted():
 def test_the_surest_mistakes_come_first(splits):
     data = splits[2].take(torch.arange(6))
     probabilities = torch.full((6, 10), 0.01)
-    for image, (guess, p) in enumerate([(0, 0.9), (1, 0.5), (2, 0.95), (3, 0.4), (4, 0.6), (5, 0.99)]):
+    for image, (guess, p) in enumerate(
+        [(0, 0.9), (1, 0.5), (2, 0.95), (3, 0.4), (4, 0.6), (5, 0.99)]
+    ):
         probabilities[image, guess] = p
     data = Labelled(data.images, torch.tensor([0, 9, 9, 9, 9, 9]))
     figure = pictures.mistakes(data, probabilities, count=3)

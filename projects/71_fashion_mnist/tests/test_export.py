@@ -20,7 +20,6 @@ from fashion_mnist.predict import predict
 from fashion_mnist.train import train
 from trainloop import LabError
 
-
 # Of torch's own code, and of the shape checks that only tests have.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"

@@ -38,7 +38,9 @@ def test_the_classes_differ_and_images_do_not_touch_each_other(averaging):
     images = torch.rand(3, 1, 28, 28)
     classes = torch.tensor([1, 2, 4])
     together = grad_cam(averaging, images, classes)
-    alone = torch.cat([grad_cam(averaging, images[i : i + 1], classes[i : i + 1]) for i in range(3)])
+    alone = torch.cat(
+        [grad_cam(averaging, images[i : i + 1], classes[i : i + 1]) for i in range(3)]
+    )
     assert torch.allclose(together, alone, atol=1e-7)
     assert not torch.allclose(together[0], grad_cam(averaging, images, classes.flip(0))[0])
 

@@ -61,7 +61,7 @@ def test_swapped_labels_are_found():
 
 
 def test_the_confident_joint_by_hand():
-    """Northcutt 2021, eq. 1. Thresholds: t_0 = (.9 + .6 + .3) / 3 = .6, t_1 = (.8 + .4) / 2 = .6."""
+    """Northcutt 2021, eq. 1; t_0 = (.9 + .6 + .3) / 3 = .6, t_1 = (.8 + .4) / 2 = .6."""
     p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]]).double()
     found = find_suspects(p, torch.tensor([0, 0, 0, 1, 1]))
     assert found.joint.tolist() == [[2, 1], [1, 1]]

@@ -139,6 +139,6 @@ def heat_maps(
         share = 0.75 * warm.numpy()[:, :, None]
         seen = plain * (1 - share) + red * share
         between = np.ones((len(paper), 2, 3))
-        axis.imshow(np.concatenate([plain, between, seen], axis=1), vmin=0, vmax=1)
+        axis.imshow(np.concatenate([plain, between, seen.clip(0, 1)], axis=1))  # rounding
         axis.set_title(text, fontsize=9)
     return figure

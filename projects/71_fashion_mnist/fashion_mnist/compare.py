@@ -38,7 +38,7 @@ def compare(config: CompareConfig) -> dict[str, float | int | None]:
             f"--model={model}",
             f"--seed={seed}",
             f"--steps={config.steps}",
-            f"--eval-every={max(1, config.steps // 8)}",
+            f"--eval-every={-(-config.steps // 8)}",
             f"--precision={config.precision}",
         ]
         for seed in seeds  # all architectures with the first seed first
@@ -102,12 +102,17 @@ def draw(rows: list[Row]) -> Figure:
         right.plot(found.cpu_seconds, accuracy, "o", color=f"C{k}", alpha=0.4)
         middle = (statistics.fmean(found.cpu_seconds), statistics.fmean(accuracy))
         right.plot(*middle, "_", color=f"C{k}", ms=18, mew=2.5)
-        right.annotate(f"{found.model}, {found.parameters:,}", middle, (0, 9), fontsize=9,
+        away = (0, -18) if k % 2 else (0, 10)  # neighbours' names do not meet
+        right.annotate(f"{found.model}, {found.parameters:,}", middle, away, fontsize=9,
                        textcoords="offset points", ha="center")  # fmt: skip
     left.set(xlabel="step", ylabel="validation accuracy (%)")
     if left.get_legend_handles_labels()[0]:
         left.legend(frameon=False, loc="lower right")
     right.set(xlabel="CPU seconds of a training", ylabel="test accuracy (%)", xscale="log")
+    low, high = right.get_xlim()
+    ticks = [t * 10**k for k in range(6) for t in (1, 2, 5) if low <= t * 10**k <= high]
+    right.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    right.minorticks_off()
     right.margins(x=0.3, y=0.2)
     for axis in (left, right):
         axis.grid(alpha=0.25)

@@ -149,7 +149,7 @@ def recipe_of(preset: str, given: dict[str, Any]) -> Recipe:
 class CompareConfig(RunOptions):
     """The same budget for every architecture, each with the same seeds."""
 
-    steps: int = 430
+    steps: int = 300
     """Optimiser steps of each training, of 256 images."""
     models: tuple[str, ...] = MODELS
     """Which architectures."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from fashion_mnist import pictures
@@ -123,7 +124,7 @@ def suspect_list(suspects: Suspects, unseen: Labelled, validation: int) -> dict:
     return {"joint": suspects.joint.tolist(), "suspects": rows}
 
 
-def draw_suspects(suspects: Suspects, unseen: Labelled, count: int) -> pictures.Figure:
+def draw_suspects(suspects: Suspects, unseen: Labelled, count: int) -> Figure:
     """The clearest ones: the label that is given, and the one that may be meant."""
     indices = suspects.indices[:count]
     titles = [
@@ -133,9 +134,7 @@ def draw_suspects(suspects: Suspects, unseen: Labelled, count: int) -> pictures.
     return pictures.grid(unseen.images[indices], titles)
 
 
-def draw_looks(
-    trained: Trained, data: Labelled, probabilities: Float[Tensor, "N 10"]
-) -> pictures.Figure:
+def draw_looks(trained: Trained, data: Labelled, probabilities: Float[Tensor, "N 10"]) -> Figure:
     """Grad-CAM of the predicted class: of each class the surest right and the surest wrong one."""
     confidence, predicted = probabilities.max(1)
     right, chosen = predicted == data.labels, []

@@ -143,7 +143,6 @@ class Trained:
 
     Attributes:
         temperature: logits are divided by it; fitted on validation images.
-        flip_test: whether an image is seen together with its mirror image.
         path: of the checkpoint.
     """
 
@@ -154,6 +153,7 @@ class Trained:
 
     @property
     def flip_test(self) -> bool:
+        """Whether an image is seen together with its mirror image."""
         return self.recipe.flip_test
 
 

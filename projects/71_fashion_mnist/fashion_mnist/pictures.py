@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def mistakes(data: Labelled, probabilities: Float[Tensor, "N 10"], count: int = 
 
 
 def embedding_maps(
-    maps: dict[str, Float64[np.ndarray, "N 2"]], labels: Int64[Tensor, " N"],
+    maps: dict[str, Float[np.ndarray, "N 2"]], labels: Int64[Tensor, " N"],
     predicted: Int64[Tensor, " N"],
 ) -> Figure:  # fmt: skip
     """Embeddings as points, coloured by their true class; wrong answers are ringed."""

@@ -45,7 +45,7 @@ def test_every_model_with_every_seed_and_the_same_budget(asked, tmp_path, capsys
     assert {(c.model, c.seed) for c in asked.values()} == {
         (model, seed) for model in ("linear", "resnet") for seed in (5, 6, 7)
     }
-    assert {(c.steps, c.eval_every, c.preset) for c in asked.values()} == {(100, 12, "default")}
+    assert {(c.steps, c.eval_every, c.preset) for c in asked.values()} == {(100, 13, "default")}
     assert {c.recipe.batch_size for c in asked.values()} == {TrainConfig().recipe.batch_size}
     assert metrics["trainings"] == 6
     assert metrics["test/accuracy_resnet"] == pytest.approx(0.926)

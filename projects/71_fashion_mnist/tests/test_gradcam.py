@@ -15,6 +15,11 @@ class Mean(nn.Module):
         return maps.mean((2, 3))
 
 
+class Largest(nn.Module):
+    def forward(self, maps):
+        return maps.amax((2, 3))
+
+
 @pytest.fixture
 def averaging() -> Classifier:
     torch.manual_seed(0)
@@ -34,6 +39,16 @@ def test_after_mean_pooling_it_is_the_class_activation_map(averaging):
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_after_max_pooling_each_map_counts_for_one_place(averaging):
+    """The gradient lands on the maximum alone, so alpha_k is w_k / Z again (eq. 1's mean)."""
+    averaging.pool = Largest()
+    images, classes = torch.rand(3, 1, 28, 28), torch.tensor([1, 8, 8])
+    maps = averaging.maps(images)
+    cam = torch.einsum("bk,bkhw->bhw", averaging.head.weight[classes], maps)
+    expected = F.relu(cam) / maps[0, 0].numel()
+    assert torch.allclose(grad_cam(averaging, images, classes), expected, atol=1e-6)
+
+
 def test_the_classes_differ_and_images_do_not_touch_each_other(averaging):
     images = torch.rand(3, 1, 28, 28)
     classes = torch.tensor([1, 2, 4])
@@ -45,7 +60,7 @@ def test_the_classes_differ_and_images_do_not_touch_each_other(averaging):
     assert not torch.allclose(together[0], grad_cam(averaging, images, classes.flip(0))[0])
 
 
-def test_max_pooling_too_and_a_frozen_model():
+def test_a_frozen_model_has_one_too():
     torch.manual_seed(0)
     model = build(Recipe(width=4)).eval().requires_grad_(False)
     with torch.no_grad():

@@ -27,6 +27,13 @@ def test_pca_is_not_mirrored_by_the_order_of_images(clusters):
     assert pca(clusters[0][order], 3) == pytest.approx(pca(clusters[0], 3)[order], abs=1e-8)
 
 
+def test_the_largest_weight_of_each_axis_is_positive(clusters):
+    for x in (clusters[0], -clusters[0], clusters[0][:, ::-1]):
+        centred = x - x.mean(0)
+        axes = np.linalg.lstsq(centred, pca(x, 5))[0]  # (12, 5)
+        assert (axes[np.abs(axes).argmax(0), np.arange(5)] > 0).all()
+
+
 def test_dimensions_that_are_not_there_are_zero():
     flat = np.random.default_rng(0).normal(size=(20, 2))
     found = pca(flat, 3)

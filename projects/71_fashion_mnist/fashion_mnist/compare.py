@@ -102,7 +102,7 @@ def draw(rows: list[Row]) -> Figure:
         right.plot(found.cpu_seconds, accuracy, "o", color=f"C{k}", alpha=0.4)
         middle = (statistics.fmean(found.cpu_seconds), statistics.fmean(accuracy))
         right.plot(*middle, "_", color=f"C{k}", ms=18, mew=2.5)
-        away = (0, -18) if k % 2 else (0, 10)  # neighbours' names do not meet
+        away = (0, 10) if k % 2 else (0, -18)  # neighbours' names do not meet
         right.annotate(f"{found.model}, {found.parameters:,}", middle, away, fontsize=9,
                        textcoords="offset points", ha="center")  # fmt: skip
     left.set(xlabel="step", ylabel="validation accuracy (%)")

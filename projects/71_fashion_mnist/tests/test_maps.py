@@ -48,7 +48,7 @@ def test_tsne_keeps_clusters_together(clusters, dimensions):
     places = tsne(x, dimensions, seed=0)
     assert places.shape == (150, dimensions)
     apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(150)
-    assert (labels[apart.argmin(1)] == labels).mean() > 0.98
+    assert (labels[apart.argmin(1)] == labels).mean() > 0.95
 
 
 def test_places_are_float32_and_finite_for_equal_embeddings():

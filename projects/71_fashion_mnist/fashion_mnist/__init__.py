@@ -1,0 +1,1 @@
+"""fashion_mnist: classifiers of garments, looked into from all sides, and handed to Houdini."""

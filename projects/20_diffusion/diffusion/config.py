@@ -1,0 +1,163 @@
+"""Options of the commands; no torch here, so that `--help` is quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from trainloop import RunOptions, check
+
+Schedule = Literal["linear", "cosine", "sigmoid", "flow"]
+Prediction = Literal["eps", "x0", "v", "flow"]
+Weighting = Literal["simple", "min-snr"]
+Sampler = Literal["ddpm", "ddim", "heun", "dpm", "euler"]
+Toy = Literal["moons", "spirals", "letter"]
+
+LABELLED = ("digits", "mnist", "fashion-mnist", "cifar10")
+
+
+class Recipe(NamedTuple):
+    """What is left at 0 on the command line comes from here."""
+
+    steps: int
+    batch_size: int
+    lr: float
+
+
+RECIPES = {
+    "toy2d": Recipe(3000, 512, 2e-3),
+    "digits": Recipe(1500, 64, 2e-3),
+    "mnist": Recipe(1500, 128, 3e-3),
+}
+"""A data set without one takes MNIST's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample."""
+
+    sampler: Sampler
+    steps: int
+    guidance: float = 1.0
+    eta: float = 0.0
+    noise_at_zero: bool = False
+
+    def __str__(self) -> str:
+        eta = f" eta {self.eta:g}" if self.eta else ""
+        return f"{self.sampler}-{self.steps}{eta}, guidance {self.guidance:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(RunOptions):
+    """What to learn the distribution of."""
+
+    data: str = "mnist"
+    """toy2d, digits, mnist, fashion-mnist, cifar10, or a folder of images (with one folder for
+    each label inside, or none)."""
+    toy: Toy = "moons"
+    """Which points in the plane toy2d is."""
+    size: int = 0
+    """Resize a folder's images to this many pixels a side, their middle square; 0: take them as
+    they are, all of one size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(DataOptions):
+    """What to train on, how long, how, and how to sample at the end."""
+
+    steps: int = 0
+    """Optimiser steps of the whole run; 0: as the data set's recipe says."""
+    batch_size: int = 0
+    """Images a step, over all processes; 0: the recipe's."""
+    lr: float = 0.0
+    """Peak learning rate of AdamW; 0: the recipe's."""
+    schedule: Schedule = "cosine"
+    """How the signal fades; flow is rectified flow's straight line."""
+    prediction: Prediction = "v"
+    """What the network says about x_t."""
+    weighting: Weighting = "simple"
+    """What each t's error counts: 1, or min-SNR's."""
+    gamma: float = 5.0
+    """Where min-SNR cuts the signal-to-noise ratio."""
+    T: int = 1000
+    """Steps of the forward process."""
+    widths: tuple[int, ...] = (32, 64, 96)
+    """Channels of the U-Net at each resolution, multiples of 8."""
+    ema: float = 0.995
+    """Decay of the weights' moving average, which is what samples; 0: the weights as they are."""
+    label_drop: float = 0.1
+    """Share of the labels hidden in training, so that the network learns to do without."""
+    sampler: Sampler = "dpm"
+    """How to sample at the end."""
+    sample_steps: int = 20
+    """Its steps."""
+    guidance: float = 1.0
+    """Weight of the label when sampling: 0 ignores it, 1 is the model itself, more insists."""
+    samples: int = 1000
+    """How many to score at the end, as many of each label."""
+    eval_every: int = 250
+    """Steps between looks at the validation loss."""
+    time_scale: float = 1.0
+    """What t is multiplied with before the network sees it. 0.001 is the mistake of a net built
+    for 0..T that is given t/T."""
+    pixels: Literal["symmetric", "unit"] = "symmetric"
+    """Whether images go from -1 to 1, or, by mistake, from 0 to 1."""
+    noise_at_zero: bool = False
+    """The mistake of a ddpm that adds noise in its last step, too."""
+
+    def __post_init__(self) -> None:
+        check(self.steps >= 0, f"--steps must not be negative, not {self.steps}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        check(self.batch_size >= 0, f"--batch-size must not be negative, not {self.batch_size}")
+        check(self.lr >= 0, f"--lr must not be negative, not {self.lr}")
+        check(self.gamma > 0, f"--gamma must be above 0, not {self.gamma}")
+        check(self.T >= 2, f"--T must be at least 2, not {self.T}")
+        check(
+            bool(self.widths) and all(width > 0 and width % 8 == 0 for width in self.widths),
+            f"--widths must be multiples of 8, not {' '.join(map(str, self.widths)) or 'none'}",
+        )
+        check(0 <= self.ema < 1, f"--ema must be in [0, 1), not {self.ema}")
+        check(0 <= self.label_drop <= 1, f"--label-drop must be in [0, 1], not {self.label_drop}")
+        check(self.samples >= 2, f"--samples must be at least 2, not {self.samples}")
+        check(self.eval_every >= 1, f"--eval-every must be at least 1, not {self.eval_every}")
+        check(self.time_scale > 0, f"--time-scale must be above 0, not {self.time_scale}")
+        check(self.size >= 0, f"--size must not be negative, not {self.size}")
+        check(
+            1 <= self.sample_steps <= self.T,
+            f"--sample-steps must be 1 to {self.T}, the steps of the process (--T), not "
+            f"{self.sample_steps}",
+        )
+        check(self.guidance >= 0, f"--guidance must not be negative, not {self.guidance}")
+        check(
+            self.schedule != "flow" or self.prediction != "eps",
+            "--prediction eps says nothing of the data where the signal is 0, and --schedule flow "
+            "ends there: predict flow, v or x0",
+        )
+        check(
+            not self.noise_at_zero or self.sampler == "ddpm",
+            f"--noise-at-zero is a mistake of --sampler ddpm, not of {self.sampler}",
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """Steps, batch size and learning rate, the data set's where none was given."""
+        default = RECIPES.get(self.data, RECIPES["mnist"])
+        return Recipe(
+            self.steps or default.steps,
+            self.batch_size or default.batch_size,
+            self.lr or default.lr,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """How to sample at the end."""
+        return Plan(
+            self.sampler, self.sample_steps, self.guidance, noise_at_zero=self.noise_at_zero
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleConfig(RunOptions):
+    """How closely to look."""
+
+    steps: int = 50
+    """Sampling steps to compare."""

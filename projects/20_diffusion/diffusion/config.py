@@ -1,8 +1,7 @@
 """Options of the commands; no torch here, so that `--help` is quick."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from trainloop import RunOptions, check
 

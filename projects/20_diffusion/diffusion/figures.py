@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -20,7 +20,7 @@ from diffusion.sampling import Trained, generate, trajectory
 from trainloop import Run, atomic_write
 
 REACH = 2.2  # of the axes of points in the plane
-GREY = dict(cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+GREY = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
 
 
 # --- images in rows ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Both take (x_t, t, label) and answer with a prediction in the shape of x_t. The 
 means "none".
 """
 
+import itertools
 import math
 
 import torch
@@ -56,7 +57,7 @@ class Unet(nn.Module):
         self.classes = classes
         self.condition = Condition(classes, time_scale)
         self.stem = nn.Conv2d(channels * PATCH**2, widths[0], 3, padding=1)
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(Residual(width) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
         self.middle = Attention(widths[-1])

@@ -5,6 +5,7 @@ diffusers counts timesteps from 0, we count steps from 1: its t is our t + 1. It
 "zero"), and its clipping is off.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -157,7 +158,7 @@ def _steps(
     """
     times = spaced(T, steps)
     generator = torch.Generator().manual_seed(0)
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         x_0, eps = torch.randn(2, *SHAPE, generator=generator)
         at = torch.full((len(x_0),), t)
         yield t, s, process.add_noise(x_0, eps, at), process.target(kind, x_0, eps, at)

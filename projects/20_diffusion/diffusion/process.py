@@ -39,8 +39,8 @@ class Process:
         noise: s_t; sqrt(1 - alpha_bar_t), or t/T.
     """
 
-    signal: Float[Tensor, " T+1"]
-    noise: Float[Tensor, " T+1"]
+    signal: Float[Tensor, " times"]
+    noise: Float[Tensor, " times"]
 
     @property
     def T(self) -> int:
@@ -48,12 +48,12 @@ class Process:
         return len(self.signal) - 1
 
     @property
-    def alpha_bar(self) -> Float[Tensor, " T+1"]:
+    def alpha_bar(self) -> Float[Tensor, " times"]:
         """Share of the signal in the variance: of a process that preserves it, prod(1 - beta)."""
         return self.signal**2 / (self.signal**2 + self.noise**2)
 
     @property
-    def snr(self) -> Float[Tensor, " T+1"]:
+    def snr(self) -> Float[Tensor, " times"]:
         """Signal-to-noise ratio a^2 / s^2: infinite at t = 0."""
         return self.signal**2 / self.noise**2
 
@@ -126,7 +126,7 @@ class Process:
 
     def weight(
         self, weighting: Weighting, kind: Prediction, gamma: float = 5.0
-    ) -> Float[Tensor, " T+1"]:
+    ) -> Float[Tensor, " times"]:
         """What the squared error of a prediction is multiplied with at each t; 0 at t = 0.
 
         `simple` is 1 (Ho 2020, eq. 14). `min-snr` (Hang 2023) asks for min(SNR, gamma) on the

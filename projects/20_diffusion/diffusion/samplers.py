@@ -8,6 +8,7 @@ All of them work on any `Process`. Where a paper writes sqrt(alpha_bar_t) and sq
 stand the signal a_t and the noise s_t; on rectified flow's straight line they are 1 - t/T and t/T.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -46,7 +47,7 @@ def spaced(T: int, steps: int) -> list[int]:
 
 
 def posterior(process: Process, t: int, s: int) -> tuple[float, float, float]:
-    """q(x_s | x_t, x_0) = N(of_x0 x_0 + of_xt x_t, deviation^2), Ho 2020, eq. 6 and 7, for any s < t.
+    """q(x_s | x_t, x_0) = N(of_x0 x_0 + of_xt x_t, deviation^2), s < t: Ho 2020, eq. 6 and 7.
 
     From s to t the signal is multiplied by alpha = a_t / a_s and the variance
     beta = s_t^2 - alpha^2 s_s^2 is added: with s = t - 1 that is their alpha_t = 1 - beta_t.
@@ -144,7 +145,7 @@ def ddpm(
     noise_at_zero: bool = False,
 ) -> Iterator[State]:
     """Ancestral sampling with any number of steps; the last one is the mean, without noise."""
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         pair = denoise(x, t)
         z = noise() if s or noise_at_zero else torch.zeros_like(x)
         x = ddpm_step(process, x, pair, t, s, z, noise_at_zero)
@@ -160,7 +161,7 @@ def ddim(
     eta: float = 0.0,
 ) -> Iterator[State]:
     """DDIM; with eta = 0 the Euler method in sigma = s/a."""
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         pair = denoise(x, t)
         x = ddim_step(process, x, pair, t, s, noise() if eta and s else None, eta if s else 0.0)
         yield State(s, x, pair.x_0)
@@ -169,9 +170,9 @@ def ddim(
 def dpm(
     denoise: Denoise, process: Process, x: Float[Tensor, "B ..."], times: list[int]
 ) -> Iterator[State]:
-    """DPM-Solver++(2M): second order at one evaluation a step; first and last are of first order."""
+    """DPM-Solver++(2M): second order at one evaluation a step; first and last are of first."""
     before = None
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         pair = denoise(x, t)
         x = dpm_step(process, x, pair, t, s, before)
         before = (t, pair.x_0)
@@ -186,7 +187,7 @@ def euler(
     Every process runs on that line, at its own pace tau = s / (a + s): y = (1 - tau) x_0 + tau eps.
     For rectified flow x is y, and this is its sampler (Liu 2022).
     """
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         pair = denoise(x, t)
         y, slope, h = _on_line(process, x, pair, t, s)
         x = _off_line(process, y + h * slope, s)
@@ -201,7 +202,7 @@ def heun(
     Theirs is the same in sigma = s/a, which has no end where the signal is 0; tau ends at 1. The
     last step is Euler's, since there is no denoiser at t = 0.
     """
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         pair = denoise(x, t)
         y, slope, h = _on_line(process, x, pair, t, s)
         if s:

@@ -40,7 +40,7 @@ class Trained:
         return self.process.signal.device
 
     def labels(self, count: int) -> Int64[Tensor, " count"]:
-        """0, 1, 2 .. again and again: what to ask for where every label shall come equally often."""
+        """0, 1, 2 .. again and again: what to ask for so that all come equally often."""
         return torch.arange(count) % max(1, len(self.classes))
 
 

@@ -78,7 +78,7 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
 
 
 def stratified(count: int, T: int, device: torch.device) -> Int64[Tensor, " B"]:
-    """t = 1..T, each as likely as any other, but spread evenly over a batch (Kingma 2021, app. I.1).
+    """t = 1..T, each as likely as any other, but spread over a batch: Kingma 2021, app. I.1.
 
     One draw for all: the loss depends so much on t that independent draws would be most of its
     noise from step to step.

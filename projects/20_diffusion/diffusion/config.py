@@ -1,6 +1,7 @@
 """Options of the commands; no torch here, so that `--help` is quick."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from trainloop import RunOptions, check
@@ -160,3 +161,187 @@ class OracleConfig(RunOptions):
 
     steps: int = 50
     """Sampling steps to compare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Which network."""
+
+    checkpoint: str = ""
+    """A .pt of `train`; left out: the newest training's last.pt."""
+    weights: Literal["ema", "model"] = "ema"
+    """The averaged weights, or those that the optimiser left."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(CheckpointOptions):
+    """What to draw, and how."""
+
+    count: int = 100
+    """How many."""
+    label: tuple[str, ...] = ()
+    """What they shall show, in turn; left out: every label. `none` hides the label."""
+    sampler: Sampler = "dpm"
+    """ddpm (ancestral), ddim, heun, dpm (DPM-Solver++ 2M) or euler."""
+    steps: int = 20
+    """From noise to data; at most the T of the training."""
+    guidance: float = 1.0
+    """Weight of the label: 0 ignores it, 1 is the model itself, more insists."""
+    eta: float = 0.0
+    """Noise of ddim: 0 none, 1 as much as ddpm."""
+    seed: int = 0
+    """Sample i follows from the seed and i, whatever the others are."""
+    noise_at_zero: bool = False
+    """The mistake of a ddpm that adds noise in its last step, too."""
+    out: Path = Path("samples.png")
+    """The picture; single samples go to a folder of its name."""
+
+    def __post_init__(self) -> None:
+        check(self.count >= 1, f"--count must be at least 1, not {self.count}")
+        check(self.steps >= 1, f"--steps must be at least 1, not {self.steps}")
+        check(self.guidance >= 0, f"--guidance must not be negative, not {self.guidance}")
+        check(0 <= self.eta <= 1, f"--eta must be in [0, 1], not {self.eta}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        check(self.out.suffix == ".png", f"--out must end in .png, not {self.out}")
+        check(
+            self.eta == 0 or self.sampler == "ddim",
+            f"--eta is an option of --sampler ddim, not of {self.sampler}",
+        )
+        check(
+            not self.noise_at_zero or self.sampler == "ddpm",
+            f"--noise-at-zero is a mistake of --sampler ddpm, not of {self.sampler}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(CheckpointOptions):
+    """Which network to write, and where."""
+
+    out: Path = Path("denoiser.onnx")
+    """The ONNX file; the safetensors file has its name, too."""
+
+    def __post_init__(self) -> None:
+        check(self.out.suffix == ".onnx", f"--out must end in .onnx, not {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(RunOptions):
+    """Which network to score, and how to sample for it."""
+
+    steps: int = 20
+    """Sampling steps."""
+    checkpoint: str = ""
+    """A .pt of `train`; left out: the newest training's last.pt."""
+    weights: Literal["ema", "model"] = "ema"
+    """The averaged weights, or those that the optimiser left."""
+    data: str = ""
+    """What to hold the samples against; left out: what the network was trained on."""
+    sampler: Sampler = "dpm"
+    """ddpm (ancestral), ddim, heun, dpm (DPM-Solver++ 2M) or euler."""
+    guidance: float = 1.0
+    """Weight of the label: 0 ignores it, 1 is the model itself, more insists."""
+    eta: float = 0.0
+    """Noise of ddim: 0 none, 1 as much as ddpm."""
+    samples: int = 1000
+    """How many to score, as many of each label."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.guidance >= 0, f"--guidance must not be negative, not {self.guidance}")
+        check(0 <= self.eta <= 1, f"--eta must be in [0, 1], not {self.eta}")
+        check(self.samples >= 4, f"--samples must be at least 4, not {self.samples}")
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.sampler, self.steps, self.guidance, self.eta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplersConfig(RunOptions):
+    """Quality against steps, of one network."""
+
+    steps: int = 1000
+    """Of the ancestral sampling that the others are held against; at most the network's T."""
+    few: tuple[int, ...] = (5, 10, 20, 50)
+    """Numbers of steps to try each sampler with."""
+    checkpoint: str = ""
+    """A .pt of `train`; left out: the newest training's last.pt."""
+    guidance: float = 1.0
+    """Weight of the label."""
+    samples: int = 500
+    """How many to score each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.samples >= 4, f"--samples must be at least 4, not {self.samples}")
+        check(
+            bool(self.few) and all(1 <= steps <= self.steps for steps in self.few),
+            f"--few must be numbers of 1 to {self.steps}, the ancestral steps, not "
+            f"{' '.join(map(str, self.few)) or 'none'}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(RunOptions):
+    """Short trainings that differ in one thing."""
+
+    data: str = "mnist"
+    """digits, mnist, fashion-mnist or cifar10."""
+    widths: tuple[int, ...] = (32, 64, 96)
+    """Channels of the U-Net at each resolution."""
+    samples: int = 500
+    """How many to score of each."""
+    workers: int = 0
+    """Trainings at a time; 0: one for each core, or one on a GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.data in LABELLED, f"--data must be one of {', '.join(LABELLED)}, not {self.data}"
+        )
+        check(self.samples >= 4, f"--samples must be at least 4, not {self.samples}")
+        check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
+
+    def options(self) -> list[str]:
+        """What all trainings of the study have in common, as `train` reads it."""
+        return [
+            f"--data={self.data}",
+            f"--steps={self.steps}",
+            f"--eval-every={self.steps}",
+            f"--samples={self.samples}",
+            f"--precision={self.precision}",
+            "--widths",
+            *map(str, self.widths),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(StudyOptions):
+    """Schedules x objectives."""
+
+    steps: int = 400
+    """Optimiser steps of each training."""
+    seeds: int = 3
+    """Trainings of each kind, with the seeds `seed`, `seed` + 1, ..."""
+    schedules: tuple[Schedule, ...] = ("linear", "cosine", "sigmoid", "flow")
+    """Rows of the table."""
+    predictions: tuple[Prediction, ...] = ("eps", "x0", "v", "flow")
+    """Its columns; eps on the schedule flow is left out."""
+    weightings: tuple[Weighting, ...] = ("simple",)
+    """Each multiplies the columns."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.seeds >= 1, f"--seeds must be at least 1, not {self.seeds}")
+        for name in ("schedules", "predictions", "weightings"):
+            check(bool(getattr(self, name)), f"--{name} must name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailuresConfig(StudyOptions):
+    """What each mistake looks like."""
+
+    steps: int = 600
+    """Optimiser steps of each training."""

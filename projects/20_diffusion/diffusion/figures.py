@@ -70,11 +70,10 @@ def draw_rows(rows: dict[str, UInt8[Tensor, "N C H W"]], title: str = "") -> Fig
     return figure
 
 
-def draw_samples(samples: Float[Tensor, "N C H W"], classes: int, title: str) -> Figure:
-    """A square of samples, one column for each label where labels came in turn."""
-    columns = classes or 10
-    images = to_pixels(samples[: columns * 10])
-    figure = Figure(figsize=(6, 6.3), layout="constrained")
+def draw_tiles(images: UInt8[Tensor, "N C H W"], columns: int, title: str) -> Figure:
+    """Images in rows of so many under one title."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(6, 6 * rows / columns + 0.35), layout="constrained")
     show(figure.subplots(), images, columns)
     figure.suptitle(title, fontsize=10)
     return figure
@@ -88,7 +87,7 @@ def draw_forward(
     rows = {}
     for name, process in processes.items():
         t = torch.linspace(0, process.T, columns).round().long()
-        noisy = process.add_noise(x_0.expand(columns, -1, -1, -1), eps[None], t)
+        noisy = process.add_noise(*(part.expand(columns, -1, -1, -1) for part in (x_0, eps)), t)
         rows[name] = to_pixels(noisy / process.signal.hypot(process.noise)[t].view(-1, 1, 1, 1))
     return draw_rows(rows, "t = 0 to T: what the network sees of one image")
 
@@ -258,7 +257,8 @@ def draw_all(
     title = f"{plan}"
     if "fd" in scored.figures:
         title += f": Frechet distance {scored.figures['fd']:.1f} ({len(scored.samples):,} samples)"
-    run.picture("samples", draw_samples(scored.samples, len(trained.classes), title))
+    columns = len(trained.classes) or 10
+    run.picture("samples", draw_tiles(to_pixels(scored.samples[: 10 * columns]), columns, title))
     named = {name: make_process(name, trained.process.T) for name in get_args(Schedule)}
     run.picture("forward", draw_forward(named, scaled(data.test.samples[0], "symmetric")))
     run.picture("neighbours", draw_neighbours(scored.samples, data))

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import diffusion.studies
+import diffusion.train
 from diffusion import extractor
 from diffusion.config import TrainConfig
 from diffusion.model import build
@@ -49,3 +51,10 @@ def quick(tmp_path_factory):
         patch.setitem(extractor.EPOCHS, "digits", 2)
         patch.setenv("LAB_DATA", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing takes longer than all else in a training this small."""
+    for module in (diffusion.train, diffusion.studies):
+        monkeypatch.setattr(module, "draw_all", lambda *_: None)

@@ -31,26 +31,26 @@ TOY = TrainConfig(data="toy2d", steps=6, batch_size=64, sample_steps=3, eval_eve
 
 
 def test_one_batch_is_learned_by_heart():
-    """The loss of one fixed batch, noise and all, falls to a hundredth."""
+    """The loss of one fixed batch, noise and all, falls to a fiftieth."""
     torch.manual_seed(0)
     process = make_process("cosine", 50)
     model = build((1, 8, 8), 10, (16, 32))
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.0)
-    x_0, eps = torch.randn(2, 8, 1, 8, 8)
-    t, label = torch.arange(1, 50, 6)[:8], torch.arange(8)
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.0)
+    x_0, eps = torch.randn(2, 4, 1, 8, 8)
+    t, label = torch.tensor([5, 15, 30, 45]), torch.arange(4)
     first = None
-    for _ in range(250):
+    for _ in range(120):
         prediction = model(process.add_noise(x_0, eps, t), t, label)
         loss = (prediction - process.target("v", x_0, eps, t)).square().mean()
         first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < first / 100
+    assert loss.item() < first / 50
 
 
 @pytest.mark.parametrize("config", [SMALL, TOY], ids=["digits", "toy2d"])
-def test_resume_is_exact(config, quick, tmp_path, monkeypatch):
+def test_resume_is_exact(config, quick, no_pictures, tmp_path, monkeypatch):
     assert_resume_is_exact(train, config, "diffusion", 4, tmp_path, monkeypatch)
 
 
@@ -91,15 +91,15 @@ def test_a_folder_without_labels_is_learned_too(quick, runs, tmp_path):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "flow"])
-def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs):
-    """Not v: of data with deviation 1 it is uncorrelated with x_t, so that its loss stays near 1."""
+def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs, no_pictures):
+    """Not v: where data have deviation 1 it is uncorrelated with x_t, and its loss stays at 1."""
     train(replace(TOY, steps=60, prediction=prediction, eval_every=60, lr=3e-3))
     lines = [json.loads(line) for line in (runs / "latest/metrics.jsonl").open()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
-def test_what_a_checkpoint_gives_back(quick, runs):
+def test_what_a_checkpoint_gives_back(quick, runs, no_pictures):
     train(replace(SMALL, ema=0.5, prediction="flow", schedule="flow"))
     averaged, raw = load_trained(), load_trained(weights="model")
     assert (averaged.config.prediction, averaged.process.signal[-1]) == ("flow", 0)
@@ -109,7 +109,7 @@ def test_what_a_checkpoint_gives_back(quick, runs):
     assert any(not torch.equal(a, b) for a, b in pairs)
 
 
-def test_without_an_average_both_are_the_same(quick, runs):
+def test_without_an_average_both_are_the_same(quick, runs, no_pictures):
     train(replace(SMALL, ema=0.0))
     pairs = zip(
         load_trained().model.parameters(), load_trained(weights="model").model.parameters(),

@@ -24,9 +24,9 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "toy2d": Recipe(3000, 512, 2e-3),
-    "digits": Recipe(1500, 64, 2e-3),
-    "mnist": Recipe(1500, 128, 3e-3),
+    "toy2d": Recipe(2500, 256, 2e-3),
+    "digits": Recipe(3000, 32, 4e-3),
+    "mnist": Recipe(3000, 32, 4e-3),
 }
 """A data set without one takes MNIST's."""
 
@@ -88,9 +88,9 @@ class TrainConfig(DataOptions):
     """Share of the labels hidden in training, so that the network learns to do without."""
     sampler: Sampler = "dpm"
     """How to sample at the end."""
-    sample_steps: int = 20
+    sample_steps: int = 16
     """Its steps."""
-    guidance: float = 1.0
+    guidance: float = 2.0
     """Weight of the label when sampling: 0 ignores it, 1 is the model itself, more insists."""
     samples: int = 1000
     """How many to score at the end, as many of each label."""

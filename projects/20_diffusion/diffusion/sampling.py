@@ -97,7 +97,7 @@ class Denoiser:
         nothing = torch.full_like(self.labels, len(self.trained.classes))
         if self.guidance == 0:
             return self.trained.model(x_t, times, nothing)
-        if self.guidance == 1:
+        if self.guidance == 1 or not self.trained.classes:
             return self.trained.model(x_t, times, self.labels)
         both = self.trained.model(
             x_t.repeat(2, *(1,) * (x_t.ndim - 1)),

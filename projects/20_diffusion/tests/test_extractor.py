@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from diffusion import extractor as module
 from diffusion.extractor import (
     BUILD,
+    RECIPE,
     Classifier,
     Extractor,
     augment,
@@ -31,7 +32,8 @@ def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_DATA", str(folder))
-        patch.setitem(module.EPOCHS, "digits", 8)
+        for epochs in module.EPOCHS.values():
+            patch.setitem(epochs, "digits", 8)
         load_or_train("digits")
         load_or_train_judge("digits")
     return folder / "diffusion"
@@ -57,7 +59,7 @@ def extractor(kept) -> Extractor:
 def short(monkeypatch, tmp_path) -> Path:
     """A data folder without anything, and trainings of a second."""
     monkeypatch.setenv("LAB_DATA", str(tmp_path))
-    monkeypatch.setitem(module.EPOCHS, "digits", 1)
+    monkeypatch.setitem(module.EPOCHS["extractor"], "digits", 1)
     return tmp_path / "diffusion"
 
 
@@ -214,11 +216,11 @@ def test_kept_and_read_again(kept):
     assert first.sha256 == again.sha256
     images = to_unit(load_images("digits", "test")[0])
     assert torch.equal(first.features(images), again.features(images))
-    with safe_open(kept / "extractor-digits-1.safetensors", "pt") as file:
+    with safe_open(kept / f"extractor-digits-{RECIPE}.safetensors", "pt") as file:
         about = file.metadata()
     assert about["sha256"] == first.sha256
     assert float(about["accuracy"]) == first.accuracy
-    assert (about["data"], about["role"], about["recipe"]) == ("digits", "extractor", "1")
+    assert (about["data"], about["role"], about["recipe"]) == ("digits", "extractor", RECIPE)
 
 
 def cut(path: Path) -> None:
@@ -253,7 +255,7 @@ def empty(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_harmed_file_is_named_and_made_anew(kept, harm, said, monkeypatch, capsys):
-    path = kept / "extractor-digits-1.safetensors"
+    path = kept / f"extractor-digits-{RECIPE}.safetensors"
     whole, sha256 = path.read_bytes(), load_or_train("digits").sha256
     harm(path)
     assert path.read_bytes() != whole

@@ -262,11 +262,11 @@ CONTESTANTS: dict[str, tuple[str, Callable[..., Trained]]] = {
     "ours-free": ("ours, without labels", partial(ours, label_drop=1.0, guidance=0.0)),
     "diffusers": (
         "diffusers UNet2DModel (32, 64, 128)",
-        partial(huggingface, batch=32, lr=1e-3, nhwc=False),
+        partial(huggingface, batch=16, lr=1e-3, nhwc=False),
     ),
     "lucidrains": (
         "denoising-diffusion-pytorch Unet(32, (1, 2, 4))",
-        partial(lucidrains, batch=16, lr=1e-3, nhwc=False),
+        partial(lucidrains, batch=16, lr=1e-3, nhwc=True),
     ),
 }
 

@@ -39,8 +39,8 @@ How the peers' settings were found: by CPU time per trained image over 6 to 14 s
 core of a busy machine. Batches of 16 (what denoising-diffusion-pytorch's Trainer takes) were the
 quickest for both and give most steps: UNet2DModel 64 ms an image, 76 with 32 or 128;
 Unet 61, 71 and 84. channels_last makes Unet quicker (75 to 61 ms) and UNet2DModel slower (64 to
-103). 1e-3 is the learning rate of Hugging Face's course and was not tuned here; nor was the
-average's decay. The schedule and the prediction are each library's own for v-prediction.
+103). The learning rate of 1e-3 is the first one tried and was not tuned, nor was the decay of the
+average. Both predict v, Unet with its own default schedule (sigmoid), UNet2DModel with the cosine.
 """
 
 import json

@@ -2,10 +2,12 @@
 
 The *extractor* gives the features of the Frechet distance. The *judge*, another architecture from
 another seed, says which label a sample shows; the distance never sees it, so a model cannot please
-both by the same accident. In the data folder:
+both by the same accident. Those of MNIST come with the package (`classifiers/`, 0.4 MB): the same
+bits on every machine, so that distances can be compared, and a first run that need not train them.
+Others are trained when they are first asked for. In the data folder:
 
-    diffusion/extractor-mnist-2.safetensors   weights, moments of the training images, hash
-    diffusion/.extractor-mnist-2.lock         held (flock) by the one process that trains it
+    diffusion/extractor-digits-1.safetensors   weights, moments of the training images, hash
+    diffusion/.extractor-digits-1.lock         held (flock) by the one process that trains it
 """
 
 import fcntl
@@ -37,17 +39,13 @@ from trainloop import (
     warmup_cosine,
 )
 
-RECIPE = (
-    "1"  # of all below that decides the weights: raise it with every change, and old files rest
-)
-EPOCHS = {
-    "extractor": {"digits": 30, "mnist": 5, "fashion-mnist": 5, "cifar10": 5},
-    "judge": {"digits": 30, "mnist": 3, "fashion-mnist": 3, "cifar10": 5},
-}
+SHIPPED = Path(__file__).with_name("classifiers")
+# Of all below that decides the weights. Raise it with every change: old files are then left alone.
+RECIPE = "1"
+EPOCHS = {"digits": 30, "mnist": 5, "fashion-mnist": 5, "cifar10": 5}
 MIRRORED = ("fashion-mnist", "cifar10")  # a mirrored shoe is a shoe, a mirrored 2 is no digit
 SEEDS = {"extractor": 0, "judge": 1}
 BATCH, LR, DECAY, DROPOUT, SHIFT, EMA = 128, 5e-3, 0.05, 0.2, 1, 0.99  # as projects/70_mnist's
-THREADS = 2  # which sums are formed in which order depends on it, and so do the last bits
 VARIANCE = 1000.0  # trace of the training images' covariance, after scaling
 
 
@@ -214,12 +212,12 @@ def conv(
 def fit(role: str, data: str) -> nn.Sequential:
     """Train a classifier on all training images: AdamW, one cycle, small shifts, averaged weights.
 
-    Always on the CPU with two threads, whatever the process uses otherwise: so the bits depend on
+    Always on the CPU with one thread, whatever the process uses otherwise: so the bits depend on
     torch's version and the processor's instruction set, but not on the number of cores. The
     process's random numbers stay as they are.
     """
     images, labels = load_images(data, "train")
-    with torch.random.fork_rng(devices=()), threads(THREADS):
+    with torch.random.fork_rng(devices=()), one_thread():
         torch.manual_seed(SEEDS[role])
         net = BUILD[role](tuple(images.shape[1:]))
         matrices = [p for p in net.parameters() if p.ndim > 1]
@@ -228,7 +226,7 @@ def fit(role: str, data: str) -> nn.Sequential:
         optimizer = torch.optim.AdamW(groups, LR, weight_decay=0.0, fused=True)
         ema = Ema(net, EMA)
         batches = Batches(len(images), BATCH, SEEDS[role])
-        steps = EPOCHS[role][data] * len(images) // BATCH
+        steps = EPOCHS[data] * len(images) // BATCH
         with progress_bar(steps, "step", f"{role} of {data}, once") as bar:
             for step in range(1, steps + 1):
                 for group in optimizer.param_groups:
@@ -259,10 +257,10 @@ def augment(images: UInt8[Tensor, "B C H W"], mirror: bool) -> UInt8[Tensor, "B 
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads, and as many as before afterwards."""
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, and as many as before afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -289,10 +287,17 @@ def load_or_train_judge(data: str, device: torch.device | str = "cpu") -> Classi
 
 
 def _kept(role: str, data: str, device: torch.device | str) -> Classifier:
-    """Read it from the data folder; else train it, while others who want it wait."""
-    known = ", ".join(EPOCHS[role])
-    check(data in EPOCHS[role], f"no {role} for {data!r}: it needs labels, as {known} have them")
-    path = data_dir() / f"diffusion/{role}-{data}-{RECIPE}.safetensors"
+    """The shipped one, or that of the data folder; else train it, while others who want it wait."""
+    known = ", ".join(EPOCHS)
+    check(data in EPOCHS, f"no {role} for {data!r}: it needs labels, as {known} have them")
+    name = f"{role}-{data}-{RECIPE}.safetensors"
+    try:
+        return _read(role, data, SHIPPED / name, device)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        print(f"{SHIPPED / name} {error}: left out", file=sys.stderr, flush=True)
+    path = data_dir() / "diffusion" / name
     try:
         return _read(role, data, path, device)
     except (FileNotFoundError, ValueError):

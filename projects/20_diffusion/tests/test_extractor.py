@@ -32,8 +32,7 @@ def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_DATA", str(folder))
-        for epochs in module.EPOCHS.values():
-            patch.setitem(epochs, "digits", 8)
+        patch.setitem(module.EPOCHS, "digits", 8)
         load_or_train("digits")
         load_or_train_judge("digits")
     return folder / "diffusion"
@@ -59,7 +58,7 @@ def extractor(kept) -> Extractor:
 def short(monkeypatch, tmp_path) -> Path:
     """A data folder without anything, and trainings of a second."""
     monkeypatch.setenv("LAB_DATA", str(tmp_path))
-    monkeypatch.setitem(module.EPOCHS["extractor"], "digits", 1)
+    monkeypatch.setitem(module.EPOCHS, "digits", 1)
     return tmp_path / "diffusion"
 
 
@@ -304,3 +303,38 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(LabError, match="LAB_DATA") as caught:
         load_or_train("digits")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("load", "sha256", "accuracy"),
+    [
+        (load_or_train, "0baf7b64b81650325a4c573679fe92c0a18d2076667d303cdfdb5d778ef74986", 0.9939),
+        (
+            load_or_train_judge,
+            "93eb58e5d9e55b0b6df187e57dac579de5b3608b5f39afbd46a9aadb68e1a5c4",
+            0.9944,
+        ),
+    ],
+)
+def test_those_of_mnist_are_shipped(load, sha256, accuracy, short):
+    """Figures of two machines compare only if they come from the very same extractor."""
+    kept = load("mnist")
+    assert (kept.sha256, kept.accuracy) == (sha256, accuracy)
+    assert not short.exists(), "nothing was trained"
+
+
+@pytest.mark.network
+def test_the_shipped_ones_read_real_digits():
+    """What the files say of themselves, on a thousand test images."""
+    images, labels = load_images("mnist", "test")
+    for load in (load_or_train, load_or_train_judge):
+        found = load("mnist").log_probabilities(to_unit(images[:1000])).argmax(1)
+        assert (found == labels[:1000]).float().mean() > 0.98
+
+
+def test_a_harmed_shipped_file_is_named_and_left_out(short, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "SHIPPED", tmp_path)
+    (tmp_path / f"judge-digits-{RECIPE}.safetensors").write_bytes(b"no weights")
+    load_or_train_judge("digits")
+    assert "is damaged" in capsys.readouterr().err
+    assert (short / f"judge-digits-{RECIPE}.safetensors").exists()

@@ -2,10 +2,12 @@
 
 The *extractor* gives the features of the Frechet distance. The *judge*, another architecture from
 another seed, says which label a sample shows; the distance never sees it, so a model cannot please
-both by the same accident. In the data folder:
+both by the same accident. Those of MNIST come with the package (`classifiers/`, 0.4 MB): the same
+bits on every machine, so that distances can be compared, and a first run that need not train them.
+Others are trained when they are first asked for. In the data folder:
 
-    diffusion/extractor-mnist-1.safetensors   weights, moments of the training images, hash
-    diffusion/.extractor-mnist-1.lock         held (flock) by the one process that trains it
+    diffusion/extractor-digits-1.safetensors   weights, moments of the training images, hash
+    diffusion/.extractor-digits-1.lock         held (flock) by the one process that trains it
 """
 
 import fcntl
@@ -30,15 +32,16 @@ from trainloop import (
     Ema,
     LabError,
     atomic_write,
+    check,
     data_dir,
     load_images,
     progress_bar,
     warmup_cosine,
 )
 
-RECIPE = (
-    "1"  # of all below that decides the weights: raise it with every change, and old files rest
-)
+SHIPPED = Path(__file__).with_name("classifiers")
+# Of all below that decides the weights. Raise it with every change: old files are then left alone.
+RECIPE = "1"
 EPOCHS = {"digits": 30, "mnist": 5, "fashion-mnist": 5, "cifar10": 5}
 MIRRORED = ("fashion-mnist", "cifar10")  # a mirrored shoe is a shoe, a mirrored 2 is no digit
 SEEDS = {"extractor": 0, "judge": 1}
@@ -256,12 +259,12 @@ def augment(images: UInt8[Tensor, "B C H W"], mirror: bool) -> UInt8[Tensor, "B 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread, and as many as before afterwards."""
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 # --- keeping -------------------------------------------------------------------------------------
@@ -284,10 +287,17 @@ def load_or_train_judge(data: str, device: torch.device | str = "cpu") -> Classi
 
 
 def _kept(role: str, data: str, device: torch.device | str) -> Classifier:
-    """Read it from the data folder; else train it, while others who want it wait."""
-    if data not in EPOCHS:
-        raise LabError(f"no {role} for {data!r}: it needs labels, as {', '.join(EPOCHS)} have them")
-    path = data_dir() / f"diffusion/{role}-{data}-{RECIPE}.safetensors"
+    """The shipped one, or that of the data folder; else train it, while others who want it wait."""
+    known = ", ".join(EPOCHS)
+    check(data in EPOCHS, f"no {role} for {data!r}: it needs labels, as {known} have them")
+    name = f"{role}-{data}-{RECIPE}.safetensors"
+    try:
+        return _read(role, data, SHIPPED / name, device)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        print(f"{SHIPPED / name} {error}: left out", file=sys.stderr, flush=True)
+    path = data_dir() / "diffusion" / name
     try:
         return _read(role, data, path, device)
     except (FileNotFoundError, ValueError):

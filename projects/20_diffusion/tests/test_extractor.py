@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from diffusion import extractor as module
 from diffusion.extractor import (
     BUILD,
+    RECIPE,
     Classifier,
     Extractor,
     augment,
@@ -214,11 +215,11 @@ def test_kept_and_read_again(kept):
     assert first.sha256 == again.sha256
     images = to_unit(load_images("digits", "test")[0])
     assert torch.equal(first.features(images), again.features(images))
-    with safe_open(kept / "extractor-digits-1.safetensors", "pt") as file:
+    with safe_open(kept / f"extractor-digits-{RECIPE}.safetensors", "pt") as file:
         about = file.metadata()
     assert about["sha256"] == first.sha256
     assert float(about["accuracy"]) == first.accuracy
-    assert (about["data"], about["role"], about["recipe"]) == ("digits", "extractor", "1")
+    assert (about["data"], about["role"], about["recipe"]) == ("digits", "extractor", RECIPE)
 
 
 def cut(path: Path) -> None:
@@ -253,7 +254,7 @@ def empty(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_harmed_file_is_named_and_made_anew(kept, harm, said, monkeypatch, capsys):
-    path = kept / "extractor-digits-1.safetensors"
+    path = kept / f"extractor-digits-{RECIPE}.safetensors"
     whole, sha256 = path.read_bytes(), load_or_train("digits").sha256
     harm(path)
     assert path.read_bytes() != whole
@@ -302,3 +303,38 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(LabError, match="LAB_DATA") as caught:
         load_or_train("digits")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("load", "sha256", "accuracy"),
+    [
+        (load_or_train, "0baf7b64b81650325a4c573679fe92c0a18d2076667d303cdfdb5d778ef74986", 0.9939),
+        (
+            load_or_train_judge,
+            "93eb58e5d9e55b0b6df187e57dac579de5b3608b5f39afbd46a9aadb68e1a5c4",
+            0.9944,
+        ),
+    ],
+)
+def test_those_of_mnist_are_shipped(load, sha256, accuracy, short):
+    """Figures of two machines compare only if they come from the very same extractor."""
+    kept = load("mnist")
+    assert (kept.sha256, kept.accuracy) == (sha256, accuracy)
+    assert not short.exists(), "nothing was trained"
+
+
+@pytest.mark.network
+def test_the_shipped_ones_read_real_digits():
+    """What the files say of themselves, on a thousand test images."""
+    images, labels = load_images("mnist", "test")
+    for load in (load_or_train, load_or_train_judge):
+        found = load("mnist").log_probabilities(to_unit(images[:1000])).argmax(1)
+        assert (found == labels[:1000]).float().mean() > 0.98
+
+
+def test_a_harmed_shipped_file_is_named_and_left_out(short, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "SHIPPED", tmp_path)
+    (tmp_path / f"judge-digits-{RECIPE}.safetensors").write_bytes(b"no weights")
+    load_or_train_judge("digits")
+    assert "is damaged" in capsys.readouterr().err
+    assert (short / f"judge-digits-{RECIPE}.safetensors").exists()

@@ -1,0 +1,1 @@
+"""diffusion: objectives, schedules and samplers of diffusion models, by hand."""

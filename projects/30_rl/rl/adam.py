@@ -44,7 +44,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, max_norm: float = math.inf) -> Float[Tensor, ""]:
-        """One step down; a gradient longer than `max_norm` is shortened to it. Returns its length."""
+        """One step down; a gradient longer than `max_norm` is cut to it. Returns its length."""
         norm = self.gradient.norm()
         if max_norm < math.inf:
             self.gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))

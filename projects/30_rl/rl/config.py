@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
+from rl.failures import FAILURES
 from rl.presets import ALGORITHMS, TARGETS, preset
 from trainloop import RunOptions, check
 
@@ -64,7 +65,7 @@ class TrainConfig(RunOptions):
 
     def settled(self) -> Self:
         """These options with the preset's values where they say None."""
-        values = preset(self.algo, self.env, self.reward)
+        values = preset(self.algo, self.env)
         return replace(
             self,
             **{
@@ -331,3 +332,130 @@ def as_options(values: dict[str, Any]) -> list[str]:
         several = value if isinstance(value, tuple) else (value,)
         words += [f"--{name.replace('_', '-')}", *map(str, several)]
     return words
+
+
+# --- the other commands --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which agent to test, and how often."""
+
+    checkpoint: str = ""
+    """A best.pt or last.pt of `train`; left out: the newest run's best."""
+    env: str = ""
+    """Complain if the agent was trained on another one."""
+    episodes: int = 100
+    """Whole episodes, played without exploration."""
+    seed: int = 0
+    """0: the test episodes of `train`; others are new ones."""
+
+    def __post_init__(self) -> None:
+        check(self.episodes >= 1, f"--episodes must be at least 1, not {self.episodes}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """Which agent to look at."""
+
+    checkpoint: str = ""
+    """A best.pt or last.pt of `train`; left out: the newest run's best."""
+    env: str = ""
+    """Complain if the agent was trained on another one."""
+    out: str = ""
+    """A .gif, or an .mp4 where ffmpeg is installed; left out: agent.gif beside the checkpoint."""
+    episodes: int = 1
+    """Episodes, one after the other."""
+    seed: int = 0
+    """Of the first one."""
+    most: int = 500
+    """Steps of an episode at most."""
+    window: bool = False
+    """Show them in a window instead; needs a display."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "most"):
+            check(getattr(self, name) >= 1, f"--{name} must be at least 1")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        fits = not self.out or self.out.endswith((".gif", ".mp4"))
+        check(fits, f"--out must end in .gif or .mp4, not {self.out}")
+        check(not (self.window and self.out), "--window shows the episodes, --out writes them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(RunOptions):
+    """One algorithm on one environment with many seeds."""
+
+    steps: int = 0
+    """Iterations of each training; 0: what its environment steps come to."""
+    algo: Algorithm = "ppo"
+    """The algorithm."""
+    env: str = "CartPole-v1"
+    """A gymnasium id."""
+    seeds: int = 10
+    """Trainings, with the seeds `seed`, `seed` + 1, ..."""
+    options: tuple[str, ...] = ()
+    """More options of `train` for all of them, such as lr=1e-3 prioritised=True."""
+    workers: int = 0
+    """Trainings at a time; 0: one for each core, or one on a GPU."""
+
+    def __post_init__(self) -> None:
+        check(self.steps >= 0, f"--steps must not be negative, not {self.steps}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        check(self.seeds >= 2, f"--seeds must be at least 2 for an interval, not {self.seeds}")
+        check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
+        known = {field.name for field in fields(CONFIGS[self.algo])}
+        for option in self.options:
+            name, equals, _ = option.partition("=")
+            check(
+                bool(equals) and name.replace("-", "_") in known - {"seed", "resume", "steps"},
+                f"--options {option}: not an option of `train --algo {self.algo}` as name=value",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryConfig(RunOptions):
+    """Failures on purpose."""
+
+    steps: int = 0
+    """Iterations of each training; 0: the gallery's own numbers."""
+    seeds: int = 3
+    """Trainings of each kind, with the seeds `seed`, `seed` + 1, ..."""
+    only: tuple[str, ...] = ()
+    """Failures by name; all if left out."""
+    workers: int = 0
+    """Trainings at a time; 0: one for each core, or one on a GPU."""
+
+    def __post_init__(self) -> None:
+        check(self.steps >= 0, f"--steps must not be negative, not {self.steps}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        check(self.seeds >= 2, f"--seeds must be at least 2 for a spread, not {self.seeds}")
+        check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
+        unknown = sorted(set(self.only) - set(FAILURES))
+        check(not unknown, f"--only {' '.join(unknown)}: the gallery has {', '.join(FAILURES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardsConfig(RunOptions):
+    """The same algorithm, asked for different things."""
+
+    steps: int = 0
+    """Iterations of each training; 0: the preset's."""
+    seeds: int = 3
+    """Trainings of each reward, with the seeds `seed`, `seed` + 1, ..."""
+    envs: tuple[str, ...] = ("MountainCar-v0", "CartPole-v1")
+    """Environments of the lab."""
+    workers: int = 0
+    """Trainings at a time; 0: one for each core, or one on a GPU."""
+
+    def __post_init__(self) -> None:
+        check(self.steps >= 0, f"--steps must not be negative, not {self.steps}")
+        check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+        check(self.seeds >= 2, f"--seeds must be at least 2 for a spread, not {self.seeds}")
+        check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
+        known = RewardsConfig.envs
+        check(
+            bool(self.envs) and set(self.envs) <= set(known),
+            f"--envs must be of {', '.join(known)}, not {', '.join(self.envs) or 'none'}",
+        )

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from rl.adam import Adam
 from rl.config import DqnConfig
+from rl.envs import Envs
 from rl.evaluate import Act
 from rl.networks import Forward, follow, greedy, mlp, numpy_forward
 from rl.replay import Batch, Replay, SumTree
@@ -86,12 +87,16 @@ def importance_weights(
     return weights / weights.max()
 
 
+def build(config: DqnConfig, envs: Envs) -> Agent:
+    """An agent for these environments; `config` is settled."""
+    return Agent(envs.observation_size, envs.actions, config.hidden, config.dueling)
+
+
 def train(config: DqnConfig) -> dict[str, float | int | None]:
     """Train on `config.env`; returns the run's figures."""
     session = Session(config)
     config, envs, device = session.config, session.envs, session.run.device
-    agent = Agent(envs.observation_size, envs.actions, config.hidden, config.dueling).to(device)
-    target = Agent(envs.observation_size, envs.actions, config.hidden, config.dueling).to(device)
+    agent, target = build(config, envs).to(device), build(config, envs).to(device)
     target.load_state_dict(agent.state_dict())
     optimizer = Adam(agent.parameters(), config.lr)
     # Without replay it holds the last iteration's transitions and nothing else.

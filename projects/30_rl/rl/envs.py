@@ -97,7 +97,8 @@ class Envs:
         self._returns += reward
         self._ended = terminated | truncated
         if self._ended.any():
-            self.finished += self._returns[self._ended].tolist()
+            counted = self._ended if playing is None else self._ended & playing
+            self.finished += self._returns[counted].tolist()
             self._returns[self._ended] = 0.0
         if self._reward is not None:
             reward = self._reward(before, actions, self.raw, reward, terminated, truncated)
@@ -115,6 +116,11 @@ class Envs:
     def observation_size(self) -> int:
         """O."""
         return self.observation.shape[1]
+
+    @property
+    def discrete_observations(self) -> bool:
+        """Whether observations are one-hot."""
+        return isinstance(self._world.observation_space, Discrete)
 
     @cached_property
     def actions(self) -> int:

@@ -19,15 +19,15 @@ LONGEST = 100_000  # steps, for environments that never end
 
 
 class Episodes(NamedTuple):
-    """Whole episodes, in the environment's own reward."""
+    """Whole episodes."""
 
     returns: Float[ndarray, " E"]
     lengths: Int64[ndarray, " E"]
 
 
-def play(act: Act, env_id: str, episodes: int, seed: int) -> Episodes:
-    """Play that many episodes side by side, each to its end."""
-    envs = _arena(env_id, episodes)
+def play(act: Act, env_id: str, episodes: int, seed: int, reward: str = "env") -> Episodes:
+    """Play that many episodes side by side, each to its end; `reward` is what scores them."""
+    envs = _arena(env_id, episodes, reward)
     envs.reset(seed)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     playing = np.ones(episodes, bool)
@@ -42,13 +42,13 @@ def play(act: Act, env_id: str, episodes: int, seed: int) -> Episodes:
 
 
 @cache
-def _arena(env_id: str, episodes: int) -> Envs:
+def _arena(env_id: str, episodes: int, reward: str) -> Envs:
     """Made once: a hundred environments take as long to make as to play an episode in."""
-    return Envs(env_id, episodes, seed=0)
+    return Envs(env_id, episodes, seed=0, reward=reward)
 
 
 def interquartile_mean(values: Float[ndarray, "... E"]) -> Float[ndarray, "..."]:
-    """The mean of the middle half, along the last axis: neither one lucky nor one lost run rules it.
+    """The mean of the middle half, along the last axis: no lucky and no lost run rules it.
 
     A quarter of the values is cut off each end, a fraction of a value by its weight.
     """
@@ -96,5 +96,5 @@ def stratified_bootstrap(
 def performance_profile(
     returns: Float[ndarray, " M"], thresholds: Float[ndarray, " K"]
 ) -> Float[ndarray, " K"]:
-    """The share of episodes with at least each return: all of the distribution, not a mean of it."""
+    """The share of episodes with at least each return: the whole distribution, not its mean."""
     return (returns[:, None] >= thresholds).mean(axis=0)

@@ -6,6 +6,7 @@ a few matrix products. Playing needs no gradients, so it is done there.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module], last_gain: float = 1.
     that it begins by trying everything alike. Biases are 0.
     """
     layers: list[nn.Module] = []
-    for index, (width, following) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (width, following) in enumerate(pairwise(sizes)):
         last = index == len(sizes) - 2
         linear = nn.Linear(width, following)
         nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2))

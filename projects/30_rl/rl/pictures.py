@@ -25,8 +25,8 @@ def draw_learning(folder: Path, config: TrainConfig) -> Figure:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axis = figure.subplots()
     for name, style, label in (
-        ("train_return", dict(color="C7", lw=1), "training episodes, exploring"),
-        ("val/return", dict(color="C0", marker="o", ms=4), "validation, 100 episodes"),
+        ("train_return", {"color": "C7", "lw": 1}, "training episodes, exploring"),
+        ("val/return", {"color": "C0", "marker": "o", "ms": 4}, "validation, 100 episodes"),
     ):
         steps, values = curves.get(name, ([], []))
         axis.plot([at[step] for step in steps], values, label=label, **style)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from rl.adam import Adam
 from rl.config import PpoConfig
+from rl.envs import Envs
 from rl.evaluate import Act
 from rl.networks import (
     explained_variance,
@@ -63,11 +64,16 @@ def value_loss(
     return F.mse_loss(values, returns)
 
 
+def build(config: PpoConfig, envs: Envs) -> Agent:
+    """An agent for these environments; `config` is settled."""
+    return Agent(envs.observation_size, envs.actions, config.hidden)
+
+
 def train(config: PpoConfig) -> dict[str, float | int | None]:
     """Train on `config.env`; returns the run's figures."""
     session = Session(config)
     config, envs, device = session.config, session.envs, session.run.device
-    agent = Agent(envs.observation_size, envs.actions, config.hidden).to(device)
+    agent = build(config, envs).to(device)
     optimizer = Adam(agent.parameters(), config.lr, eps=1e-5)
 
     rows, count = config.horizon, config.envs

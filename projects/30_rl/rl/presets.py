@@ -1,6 +1,7 @@
+# ruff: noqa: C408  dict(..) needs no quotes
 """Settings that work, by algorithm and environment; options left out take these.
 
-Found on validation episodes; the tables say what was tried. Where there is no entry for an
+Found on validation episodes. Where there is no entry for an
 environment, an algorithm's "default" is a start, not a promise.
 """
 
@@ -78,7 +79,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def preset(algo: str, env: str, reward: str) -> dict[str, Any]:
+def preset(algo: str, env: str) -> dict[str, Any]:
     """The values of an algorithm on an environment."""
     table = PRESETS[algo]
     stop = {"stop_at": STOP_AT[env]} if env in STOP_AT else {}

@@ -1,4 +1,4 @@
-"""What came after: discounted returns, advantages, n-step sums. Rows are time, columns environments.
+"""What came after: returns, advantages, n-step sums. Rows are time, columns environments.
 
 Values of observation t+1 after the end of an episode are those of its true last observation (see
 `rl.envs`): so the value to bootstrap with is always the next row's.
@@ -19,8 +19,8 @@ def gae(
 ) -> Float[ndarray, "T N"]:
     """Generalised advantage estimates (Schulman 2016, eq. 16).
 
-    delta_t = r_t + gamma V(s_{t+1}) - V(s_t), A_t = delta_t + gamma lambda A_{t+1}. After a terminal
-    step the next value is 0; after any end the sum stops. Advantages of reset steps mean nothing,
+    delta_t = r_t + gamma V(s_{t+1}) - V(s_t), A_t = delta_t + gamma lambda A_{t+1}. After a
+    terminal step the next value is 0; after any end the sum stops. Advantages of reset steps mean nothing,
     and no other row reads them.
     """
     deltas = rewards + gamma * values[1:] * ~terminated - values[:-1]
@@ -59,7 +59,7 @@ def n_step(
         The discounted sums; what the value of the observation after them is multiplied by (gamma^k,
         0 after a terminal step); and the row of that observation, 1 .. T.
     """
-    count, width = rewards.shape
+    count = len(rewards)
     sums, discounts = np.zeros_like(rewards), np.ones_like(rewards)
     last = np.broadcast_to(np.arange(count)[:, None], rewards.shape).copy()
     running = np.ones(rewards.shape, bool)

@@ -80,7 +80,7 @@ def car_dense(before, actions, after, reward, terminated, truncated):
 
 
 def car_hacked(before, actions, after, reward, terminated, truncated):
-    """"Be fast": pays the speed, so that the car never ends the fun at the flag."""
+    """ "Be fast": pays the speed, so that the car never ends the fun at the flag."""
     return 100 * np.abs(after[:, 1])
 
 
@@ -105,7 +105,7 @@ def pole_dense(before, actions, after, reward, terminated, truncated):
 
 
 def pole_hacked(before, actions, after, reward, terminated, truncated):
-    """"Be upright", paid whenever the pole passes the upright: so it is made to wobble."""
+    """ "Be upright", paid whenever the pole passes the upright: so it is made to wobble."""
     return 0.1 * reward + (before[:, 2] * after[:, 2] < 0)
 
 

@@ -1,13 +1,13 @@
 """What stands around every algorithm's loop: books, environments, validation, the final test.
 
-    session = Session(config)                       # a run folder, settled options, environments
-    start = session.resume(agent=agent, optimizer=optimizer)
-    for step in session.steps(start):               # one iteration; ends early once it is solved
-        rng = session.rng(step)                     # all draws of an iteration follow from (seed, step)
-        ...play, learn...
-        session.log(step, transitions, loss=loss)
-        session.validate(step, agent.policy())
-    return session.finish(agent, agent.policy)
+session = Session(config)                       # a run folder, settled options, environments
+start = session.resume(agent=agent, optimizer=optimizer)
+for step in session.steps(start):               # one iteration; ends early once it is solved
+    rng = session.rng(step)                     # all draws of an iteration follow from (seed, step)
+    ...play, learn...
+    session.log(step, transitions, loss=loss)
+    session.validate(step, agent.policy())
+return session.finish(agent, agent.policy)
 """
 
 import contextlib
@@ -164,5 +164,3 @@ class Session[Config: TrainConfig]:
         begin = time.process_time()
         yield
         self._begun += time.process_time() - begin
-
-

@@ -20,8 +20,8 @@ def gae(
     """Generalised advantage estimates (Schulman 2016, eq. 16).
 
     delta_t = r_t + gamma V(s_{t+1}) - V(s_t), A_t = delta_t + gamma lambda A_{t+1}. After a
-    terminal step the next value is 0; after any end the sum stops. Advantages of reset steps mean nothing,
-    and no other row reads them.
+    terminal step the next value is 0; after any end the sum stops. Advantages of reset steps mean
+    nothing, and no other row reads them.
     """
     deltas = rewards + gamma * values[1:] * ~terminated - values[:-1]
     go_on = gamma * gae_lambda * ~(terminated | truncated)

@@ -3,7 +3,7 @@
 session = Session(config)                       # a run folder, settled options, environments
 start = session.resume(agent=agent, optimizer=optimizer)
 for step in session.steps(start):               # one iteration; ends early once it is solved
-    rng = session.rng(step)                     # all draws of an iteration follow from (seed, step)
+    rng = session.rng(step)                     # all of its draws follow from (seed, step)
     ...play, learn...
     session.log(step, transitions, loss=loss)
     session.validate(step, agent.policy())

@@ -45,7 +45,7 @@ def study(config: StudyConfig) -> dict[str, float | int | None]:
     run = Run.open("rl", config, "study")
     run.resume()
     words = [f"--algo={config.algo}", f"--env={config.env}", "--no-pictures"]
-    words += [f"--{option}" for option in config.options]
+    words += [option_word(option) for option in config.options]
     words += [f"--steps={config.steps}"] if config.steps else []
     numbers = range(config.seed, config.seed + config.seeds)
     jobs = {f"seed-{seed}": [*words, f"--seed={seed}"] for seed in numbers}
@@ -79,6 +79,14 @@ def study(config: StudyConfig) -> dict[str, float | int | None]:
     return run.finish(trainings=len(trained))
 
 
+def option_word(option: str) -> str:
+    """name=value as a word of `train`'s command line, where True and False are flags."""
+    name, _, value = option.partition("=")
+    name = name.replace("_", "-")
+    flags = {"True": f"--{name}", "False": f"--no-{name}"}
+    return flags.get(value, f"--{name}={value}")
+
+
 def read_seed(seed: int, training: Training, bar: float) -> Seed:
     """The test episodes again (they follow from their seeds) and the books of a training."""
     agent = load_agent(training.folder / "best.pt")
@@ -110,7 +118,7 @@ def curve(folder: Path, metric: str) -> tuple[list[int], list[float]]:
 def study_table(seeds: list[Seed], middle: Estimate) -> str:
     """Markdown: a row a seed, then what they have in common."""
     lines = [
-        "| seed | test return | worst episode | env steps | CPU s learning | CPU s in all | solved |",
+        "| seed | test return | worst episode | env steps | CPU s learning | in all | solved |",
         "|---|---|---|---|---|---|---|",
     ]
     for seed in seeds:

@@ -57,7 +57,8 @@ def write_mp4(frames: list[Image.Image], path: Path) -> None:
     width, height = frames[0].size
     command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
                "-s", f"{width}x{height}", "-r", str(2 * FRAMES_PER_SECOND), "-i", "-",
-               "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", str(path)]  # fmt: skip
+               "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p",
+               str(path)]  # fmt: skip
     pixels = b"".join(frame.convert("RGB").tobytes() for frame in frames)
     subprocess.run(command, input=pixels, check=True)
 

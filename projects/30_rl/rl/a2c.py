@@ -127,5 +127,5 @@ def train(config: A2cConfig) -> dict[str, float | int | None]:
             explained_variance=explained_variance(values[:-1].ravel()[learned], targets),
             value=float(values[:-1].mean()),
         )
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

@@ -3,7 +3,7 @@
 import argparse
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from rl.failures import FAILURES
 from rl.presets import ALGORITHMS, TARGETS, preset
@@ -63,7 +63,7 @@ class TrainConfig(RunOptions):
             f"--hidden must be widths of at least 1, not {self.hidden}",
         )
 
-    def settled(self) -> Self:
+    def settled(self) -> "TrainConfig":
         """These options with the preset's values where they say None."""
         values = preset(self.algo, self.env)
         return replace(
@@ -85,7 +85,7 @@ class TrainConfig(RunOptions):
         """Of settled options: what the loop's `step` counts to."""
         return self.steps or math.ceil(self.env_steps / (self.envs * self.rows))
 
-    def _at_least(self, name: str, least: float) -> None:
+    def _at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         option = f"--{name.replace('_', '-')}"
         check(value is None or value >= least, f"{option} must be at least {least}, not {value}")
@@ -95,7 +95,7 @@ class TrainConfig(RunOptions):
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
             check(value is None or value > 0, f"{option} must be above 0, not {value}")
 
-    def _within(self, name: str, low: float, high: float) -> None:
+    def _within(self, name: str, low: int, high: int) -> None:
         value, option = getattr(self, name), f"--{name.replace('_', '-')}"
         check(
             value is None or low <= value <= high,

@@ -183,5 +183,5 @@ def train(config: DqnConfig) -> dict[str, float | int | None]:
             metrics = dict(zip(names, (totals / config.updates).tolist(), strict=True))
 
         session.log(step, len(t), epsilon=epsilon, **metrics)
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

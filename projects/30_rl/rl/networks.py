@@ -6,6 +6,7 @@ a few matrix products. Playing needs no gradients, so it is done there.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -45,12 +46,16 @@ def numpy_forward(net: nn.Sequential) -> Forward:
         else:
             layers.append({nn.Tanh: np.tanh, nn.ReLU: relu}[type(layer)])
 
-    def forward(x: ndarray) -> ndarray:
-        for layer in layers:
-            x = x @ layer[0] + layer[1] if isinstance(layer, tuple) else layer(x)
-        return x
+    return partial(through, layers)
 
-    return forward
+
+def through(
+    layers: list[tuple[ndarray, ndarray] | Callable], x: Float[ndarray, "N _"]
+) -> Float[ndarray, "N _"]:
+    """Weights with their biases, and functions, one after the other."""
+    for layer in layers:
+        x = x @ layer[0] + layer[1] if isinstance(layer, tuple) else layer(x)
+    return x
 
 
 def relu(x: ndarray) -> ndarray:

@@ -160,5 +160,5 @@ def train(config: PpoConfig) -> dict[str, float | int | None]:
             explained_variance=explained_variance(old_value.cpu().numpy(), targets),
             value=float(old_value.mean()),
         )
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

@@ -107,5 +107,5 @@ def train(config: QLearningConfig) -> dict[str, float | int | None]:
             td_error=errors / max(1, played),
             value=float(weights[cells].sum(axis=1).max(axis=1).mean()),
         )
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

@@ -120,5 +120,5 @@ def train(config: ReinforceConfig) -> dict[str, float | int | None]:
             explained_variance=known if config.baseline else None,
             value=float(returns.mean()),
         )
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

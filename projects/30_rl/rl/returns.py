@@ -63,7 +63,7 @@ def n_step(
     sums, discounts = np.zeros_like(rewards), np.ones_like(rewards)
     last = np.broadcast_to(np.arange(count)[:, None], rewards.shape).copy()
     running = np.ones(rewards.shape, bool)
-    for k in range(n):
+    for k in range(min(n, count)):
         rows = slice(0, count - k)  # those that have a row k later
         now = running[rows]
         sums[rows] += np.where(now, gamma**k * rewards[k:], 0)

@@ -11,6 +11,7 @@ one, and the buffer makes it off-policy: every transition is used many times.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from rl.adam import Adam
 from rl.config import SacConfig
 from rl.envs import Envs
 from rl.evaluate import Act
-from rl.networks import follow, mlp, numpy_forward
+from rl.networks import Forward, follow, mlp, numpy_forward
 from rl.replay import Batch, Replay
 from rl.session import Session
 
@@ -83,19 +84,21 @@ class Agent(nn.Module):
 
     def explorer(self) -> Callable[[ndarray, ndarray], ndarray]:
         """Actions in (-1, 1) of observations and standard normal noise."""
-        forward = numpy_forward(self.actor)
-
-        def act(observations: ndarray, noise: ndarray) -> ndarray:
-            mean, log_std = np.split(forward(observations), 2, axis=1)
-            return np.tanh(mean + np.exp(log_std.clip(LOG_STD_LOW, LOG_STD_HIGH)) * noise)
-
-        return act
+        return partial(explore, numpy_forward(self.actor))
 
     def policy(self) -> Act:
         """tanh of the mean, within the environment's bounds."""
         forward = numpy_forward(self.actor)
         centre, scale = self.centre.cpu().numpy(), self.scale.cpu().numpy()
         return lambda x: centre + scale * np.tanh(np.split(forward(x), 2, axis=1)[0])
+
+
+def explore(
+    forward: Forward, observations: Float[ndarray, "N O"], noise: Float[ndarray, "N A"]
+) -> Float[ndarray, "N A"]:
+    """tanh(mean + std noise), in NumPy."""
+    mean, log_std = np.split(forward(observations), 2, axis=1)
+    return np.tanh(mean + np.exp(log_std.clip(LOG_STD_LOW, LOG_STD_HIGH)) * noise)
 
 
 def squashed_log_prob(
@@ -145,14 +148,14 @@ def train(config: SacConfig) -> dict[str, float | int | None]:
         rng = session.rng(step)
 
         # Play.
-        explore = agent.explorer()
+        act = agent.explorer()
         noise = rng.standard_normal((rows, count, dimensions), np.float32)
         if session.env_steps < config.warmup:
             actions[:] = rng.uniform(-1, 1, actions.shape)
         for t in range(rows):
             observations[t] = envs.observation
             if session.env_steps >= config.warmup:
-                actions[t] = explore(observations[t], noise[t])
+                actions[t] = act(observations[t], noise[t])
             rewards[t], terminated[t], truncated[t], is_reset[t] = envs.step(
                 centre + scale * actions[t]
             )
@@ -212,5 +215,5 @@ def train(config: SacConfig) -> dict[str, float | int | None]:
             metrics = dict(zip(names, (totals / config.updates).tolist(), strict=True))
 
         session.log(step, len(t), **metrics)
-        session.validate(step, agent.policy())
+        session.validate(step, agent.policy)
     return session.finish(agent, agent.policy)

@@ -6,7 +6,7 @@ for step in session.steps(start):               # one iteration; ends early once
     rng = session.rng(step)                     # all of its draws follow from (seed, step)
     ...play, learn...
     session.log(step, transitions, loss=loss)
-    session.validate(step, agent.policy())
+    session.validate(step, agent.policy)
 return session.finish(agent, agent.policy)
 """
 
@@ -89,7 +89,8 @@ class Session[Config: TrainConfig]:
 
     def steps(self, start: int) -> Iterator[int]:
         """Iterations, until a validation has stopped the run or the environment steps are spent."""
-        if self._over():
+        if self._over():  # killed between its last checkpoint and its end
+            self.run.total = start
             return
         for step in self.run.steps(start):
             yield step
@@ -109,19 +110,21 @@ class Session[Config: TrainConfig]:
         """Count what was played and write the iteration's line."""
         self._progress.env_steps += transitions
         self.run.log(
-            step, env_steps=self.env_steps, train_return=self.envs.pop_finished(), **values
+            step, env_steps=float(self.env_steps), train_return=self.envs.pop_finished(), **values
         )
 
-    def validate(self, step: int, act: Act) -> None:
+    def validate(self, step: int, policy: Callable[[], Act]) -> None:
         """When due: play without exploring; keep the best; decide whether that was enough."""
         last = not self.config.steps and self.env_steps >= self.config.env_steps
         if not (self.run.due(step, self.config.eval_every) or last):
             return
         self._note_seconds()
         with self._not_learning():
-            episodes = play(act, self.config.env, self.config.eval_episodes, VALIDATION)
+            episodes = play(policy(), self.config.env, self.config.eval_episodes, VALIDATION)
             mean = float(episodes.returns.mean())
-            self.run.log(step, **{"val/return": mean, "val/return_std": episodes.returns.std()})
+            self.run.log(
+                step, **{"val/return": mean, "val/return_std": float(episodes.returns.std())}
+            )
             if self.config.early_stop and mean >= self.config.stop_at:
                 self._progress.solved_at = self.env_steps
             self.run.save(step, metric=mean)

@@ -47,7 +47,7 @@ def _arena(env_id: str, episodes: int, reward: str) -> Envs:
     return Envs(env_id, episodes, seed=0, reward=reward)
 
 
-def interquartile_mean(values: Float[ndarray, "... E"]) -> Float[ndarray, "..."]:
+def interquartile_mean(values: Float[ndarray, "*rest E"]) -> Float[ndarray, "*rest"]:
     """The mean of the middle half, along the last axis: no lucky and no lost run rules it.
 
     A quarter of the values is cut off each end, a fraction of a value by its weight.
@@ -56,7 +56,7 @@ def interquartile_mean(values: Float[ndarray, "... E"]) -> Float[ndarray, "..."]
     count = ordered.shape[-1]
     # Value i covers [i, i + 1]; what of it lies within the middle half is its weight.
     edges = np.clip(np.arange(count + 1), count / 4, 3 * count / 4)
-    return ordered @ np.diff(edges) / (count / 2)
+    return np.asarray(ordered @ np.diff(edges) / (count / 2))
 
 
 class Estimate(NamedTuple):

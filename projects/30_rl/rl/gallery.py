@@ -9,7 +9,7 @@ from rl.failures import BASES, FAILURES, Failure
 from rl.study import curve, interquartile_curve, validations
 from trainloop import Run, Training, atomic_write, train_all
 
-Curves = list[tuple[list[int], list[float]]]
+Curves = list[tuple[list[float], list[float]]]
 WIDTH = 2  # failures beside one another in the picture
 
 
@@ -103,7 +103,7 @@ def draw_curves(axis: Axes, curves: Curves, colour: str) -> None:
         axis.plot(at, middle, color=colour, lw=2)
 
 
-def smoothed(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
+def smoothed(steps: list[float], values: list[float]) -> tuple[list[float], list[float]]:
     """A running mean over a thirtieth of a long curve."""
     width = len(values) // 30
     if width < 2:

@@ -14,6 +14,7 @@ from rl.study import validations
 from trainloop import Run, Training, atomic_write, train_all
 
 NAMES = ("env", "sparse", "dense", "shaped", "hacked")
+EPISODES = 100  # of a score
 FILM_STEPS = 200  # of an episode: enough to see what it is up to
 
 
@@ -62,7 +63,8 @@ def rewards(config: RewardsConfig) -> dict[str, float | int | None]:
 def score(checkpoint: Path, env: str, reward: str) -> tuple[float, float, float]:
     """Means over the test episodes: own return, return in the reward asked for, length."""
     act = load_agent(checkpoint).act
-    own, asked = (play(act, env, 100, TEST, which) for which in ("env", reward))
+    own = play(act, env, EPISODES, TEST)
+    asked = own if reward == "env" else play(act, env, EPISODES, TEST, reward)
     return float(own.returns.mean()), float(asked.returns.mean()), float(own.lengths.mean())
 
 

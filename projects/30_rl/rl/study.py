@@ -95,19 +95,19 @@ def read_seed(seed: int, training: Training, bar: float) -> Seed:
     return Seed(
         seed,
         episodes.returns,
-        figures["env_steps"],
+        int(figures["env_steps"]),
         figures["learning_cpu_seconds"],
         figures["cpu_seconds"],
         bool(figures["stopped_early"]) and float(episodes.returns.mean()) >= bar,
     )
 
 
-def validations(folder: Path) -> tuple[list[int], list[float]]:
+def validations(folder: Path) -> tuple[list[float], list[float]]:
     """Environment steps and mean returns of a run's validations."""
     return curve(folder, "val/return")
 
 
-def curve(folder: Path, metric: str) -> tuple[list[int], list[float]]:
+def curve(folder: Path, metric: str) -> tuple[list[float], list[float]]:
     """A metric of a run over environment steps."""
     curves = read_metrics(folder / "metrics.jsonl")
     at = dict(zip(*curves["env_steps"], strict=True))
@@ -144,7 +144,7 @@ def study_table(seeds: list[Seed], middle: Estimate) -> str:
 
 def draw_study(
     title: str,
-    curves: list[tuple[list[int], list[float]]],
+    curves: list[tuple[list[float], list[float]]],
     returns: Float[ndarray, "S E"],
     middle: Estimate,
     bar: float,
@@ -177,7 +177,7 @@ def draw_study(
 
 
 def interquartile_curve(
-    curves: list[tuple[list[int], list[float]]], points: int = 100
+    curves: list[tuple[list[float], list[float]]], points: int = 100
 ) -> tuple[Float[ndarray, " P"], Float[ndarray, " P"], Float[ndarray, " P"], Float[ndarray, " P"]]:
     """Environment steps, and the least, interquartile mean and largest of the curves there."""
     end = min(steps[-1] for steps, _ in curves)

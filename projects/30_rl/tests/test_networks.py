@@ -67,7 +67,9 @@ def test_explained_variance():
 
 def test_follow():
     source, target = mlp((2, 2, 1), nn.ReLU), mlp((2, 2, 1), nn.ReLU)
-    expected = [0.9 * t + 0.1 * s for s, t in zip(source.parameters(), target.parameters())]
+    expected = [
+        0.9 * t + 0.1 * s for s, t in zip(source.parameters(), target.parameters(), strict=True)
+    ]
     follow(target, source, 0.1)
     for p, value in zip(target.parameters(), expected, strict=True):
         torch.testing.assert_close(p.detach(), value.detach())

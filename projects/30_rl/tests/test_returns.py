@@ -35,7 +35,7 @@ def test_gae_is_the_weighted_sum_of_all_n_step_advantages(rollout):
 
 
 def test_gae_ends(rollout):
-    rewards, values, terminated, truncated = rollout
+    rewards, values, _, _ = rollout
     found = gae(*rollout, GAMMA, LAMBDA)
     # A terminal step: its reward and nothing else. A time limit: the value of what was cut off.
     assert found[4, 0] == pytest.approx(rewards[4, 0] - values[4, 0])
@@ -54,7 +54,7 @@ def test_gae_at_its_ends_of_lambda(rollout):
 
 
 def test_a_reset_row_reaches_no_other(rollout):
-    rewards, values, terminated, truncated = rollout
+    rewards, values, _, _ = rollout
     before = gae(*rollout, GAMMA, LAMBDA)
     rewards[5, 0], values[5, 0] = 100.0, 0.0  # row 5 is the reset step; its value is the end's
     np.testing.assert_array_equal(gae(*rollout, GAMMA, LAMBDA)[:5, 0], before[:5, 0])

@@ -76,7 +76,7 @@ def test_energy_of_the_car():
 
 
 def test_energy_is_kept_where_nobody_pushes():
-    """The environment's own dynamics without a force: energy stays within its integrator's error."""
+    """The environment's own dynamics without a force: all but its integrator's error."""
     import gymnasium
 
     env = gymnasium.make("MountainCar-v0").unwrapped

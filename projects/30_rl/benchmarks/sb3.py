@@ -22,8 +22,8 @@ rules are the same for all:
   by the same code (`rl.evaluate.play`).
 - What counts is CPU time from the first environment step to that moment: playing, learning, the
   contestant's own logging. What does not: imports, validation, the test.
-- Looks are every 1,024 environment steps for PPO and 256 for DQN, as in our presets, so nobody waits
-  longer for being seen. (SB3's DQN looks after each of its training rounds of 256 steps.)
+- Looks are every 1,024 environment steps for PPO and 256 for DQN, as in our presets, so nobody
+  waits longer for being seen. (SB3's DQN looks after each of its training rounds of 256 steps.)
 - Environment steps are limited to RL-Zoo's own: 100,000 for PPO, 50,000 for DQN.
 
 RL-Zoo's settings (rl-baselines3-zoo, hyperparams/ppo.yml and dqn.yml, CartPole-v1) stand in `ZOO`.
@@ -93,7 +93,7 @@ def ours(algo: str, seed: int) -> dict[str, float]:
 
 
 def theirs(algo: str, seed: int) -> dict[str, float]:
-    """stable-baselines3 with RL-Zoo's settings, looked at by a callback whose time does not count."""
+    """stable-baselines3 with RL-Zoo's settings; a callback looks, and its time does not count."""
     import torch
     from stable_baselines3 import DQN, PPO
     from stable_baselines3.common.callbacks import BaseCallback

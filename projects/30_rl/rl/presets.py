@@ -22,7 +22,7 @@ TARGETS = {
 STOP_AT = {
     "CartPole-v1": 490.0,
     "Acrobot-v1": -82.0,
-    "MountainCar-v0": -125.0,
+    "MountainCar-v0": -122.0,
     "Pendulum-v1": -165.0,
     "FrozenLake-v1": math.inf,
 }
@@ -40,8 +40,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "CartPole-v1": dict(
             env_steps=40_000, horizon=64, gamma=0.98, gae_lambda=0.8, lr=3e-3, eval_every=2
         ),
-        "Acrobot-v1": dict(env_steps=100_000, horizon=128, gae_lambda=0.94, lr=2e-3, eval_every=5),
-        "MountainCar-v0": dict(env_steps=150_000, envs=16, gae_lambda=0.98, lr=2e-3, eval_every=5),
+        "Acrobot-v1": dict(env_steps=100_000, horizon=128, gae_lambda=0.94, lr=2e-3, eval_every=10),
+        "MountainCar-v0": dict(env_steps=60_000, envs=16, gae_lambda=0.98, lr=2e-3, eval_every=3),
     },
     "a2c": {
         "default": dict(

@@ -25,7 +25,7 @@ class Failure:
 
 
 BASES = {
-    "dqn": ("--algo=dqn", "--env-steps=20000", "--eval-every=4"),
+    "dqn": ("--algo=dqn", "--env-steps=12000", "--eval-every=3"),
     "ppo": ("--algo=ppo", "--env-steps=30000"),
     "limit": ("--algo=dqn", "--env=probe/Limit-v0", "--env-steps=6000", "--eval-every=4"),
 }

@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             env_steps=200_000, envs=16, horizon=16, gamma=0.99, gae_lambda=0.95, lr=2e-3,
             entropy_weight=0.0, max_grad_norm=0.5, hidden=(64, 64), eval_every=50,
         ),
-        "CartPole-v1": dict(gamma=0.98, gae_lambda=0.9, lr=3e-3, eval_every=20),
+        "CartPole-v1": dict(eval_every=20),
     },
     "reinforce": {
         "default": dict(

@@ -80,8 +80,8 @@ class Options:
 
 def ours(algo: str, seed: int) -> dict[str, float]:
     """This project's `train` with its preset; its own figures."""
-    from rl.agents import train
     from rl.config import CONFIGS
+    from rl.train import train
 
     metrics = train(CONFIGS[algo](algo=algo, env=ENV, seed=seed, device="cpu", pictures=False))
     return {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rl.config import CONFIGS, TrainConfig
 from rl.envs import Envs
 from rl.evaluate import Act
-from trainloop import Run, check, latest_checkpoint, load_checkpoint
+from trainloop import check, latest_checkpoint, load_checkpoint
 from trainloop.checkpoint import load_into
 
 
@@ -25,11 +25,6 @@ class Loaded(NamedTuple):
 def algorithm(name: str) -> ModuleType:
     """The module of `--algo NAME`."""
     return importlib.import_module(f"rl.{name.replace('-', '_')}")
-
-
-def train(config: TrainConfig) -> dict[str, float | int | None]:
-    """Train with the algorithm that the options name, or that of the run to resume."""
-    return algorithm(Run.options("rl", config).algo).train(config)
 
 
 def load_agent(checkpoint: str | Path = "", env: str = "") -> Loaded:

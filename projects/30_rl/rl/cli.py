@@ -10,7 +10,7 @@ from trainloop import entry_point, parse
 def train() -> None:
     """Train an agent, validate it on the way, test the best one once at the end."""
     config = parse(options.config_class(sys.argv[1:]), train.__doc__)
-    from rl.agents import train as run
+    from rl.train import train as run
 
     run(config)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rl.agents import train
 from rl.config import CONFIGS
+from rl.train import train
 from trainloop import load_checkpoint
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rl.agents import algorithm, load_agent, train
+from rl.agents import algorithm, load_agent
 from rl.config import CONFIGS, PpoConfig
 from rl.evaluate import TEST, play
 from rl.presets import ALGORITHMS
+from rl.train import train
 from trainloop import LabError, load_checkpoint
 from trainloop.testing import assert_resume_is_exact
 

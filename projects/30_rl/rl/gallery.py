@@ -77,19 +77,16 @@ def draw_failure(
     left: Axes, right: Axes, failure: Failure, healthy: list[Training], broken: list[Training]
 ) -> None:
     """Left the validations, right the curve that tells; a line a seed, thick their middle."""
-    for axis, metric, label in (
-        (left, "val/return", "validation return"),
-        (right, failure.metric, failure.label),
-    ):
+    for axis, metric in ((left, "val/return"), (right, failure.metric)):
         for trainings, colour in ((healthy, "C7"), (broken, "C3")):
             curves = [smoothed(*curve(one.folder, metric)) for one in trainings]
             draw_curves(axis, [found for found in curves if found[0]], colour)
-        axis.set_title(label, fontsize=9, loc="right", color="0.3")
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
         axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
-    left.set_title(failure.title, fontsize=10, loc="left", color="C3")
-    left.title.set_visible(False)
+    left.set_ylabel("validation return", fontsize=8)
+    left.set_title(failure.title, fontsize=10, color="C3")
+    right.set_title(failure.label, fontsize=10)
     if failure.metric in ("grad_norm", "approx_kl", "td_error"):
         right.set_yscale("log")
 

@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             env_steps=40_000, horizon=64, gamma=0.98, gae_lambda=0.8, lr=3e-3, eval_every=2
         ),
         "Acrobot-v1": dict(env_steps=100_000, horizon=128, gae_lambda=0.94, lr=2e-3, eval_every=10),
-        "MountainCar-v0": dict(env_steps=60_000, envs=16, gae_lambda=0.98, lr=2e-3, eval_every=3),
+        "MountainCar-v0": dict(env_steps=60_000, envs=16, eval_every=3),
     },
     "a2c": {
         "default": dict(
@@ -72,8 +72,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "q-learning": {
         "default": dict(
-            env_steps=200_000, envs=1, horizon=1_000, gamma=0.99, lr=0.1, hidden=(), tilings=8,
-            tiles=8, epsilon_end=0.05, eval_every=20,
+            env_steps=100_000, envs=8, horizon=250, gamma=0.99, lr=0.2, hidden=(), tilings=8,
+            tiles=8, epsilon_end=0.05, eval_every=10,
         ),
     },
 }  # fmt: skip

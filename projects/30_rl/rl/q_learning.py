@@ -70,11 +70,12 @@ def train(config: QLearningConfig) -> dict[str, float | int | None]:
     session = Session(config)
     config, envs = session.config, session.envs
     agent = build(config, envs)
-    weights, rate = agent.weights.numpy(), config.lr / agent.features.tilings
+    weights = agent.weights.numpy()
 
     start = session.resume(agent=agent)
     for step in session.steps(start):
         rng = session.rng(step)
+        rate = config.lr * session.remaining / agent.features.tilings  # to 0, so that it settles
         epsilon = max(config.epsilon_end, 1 - 2 * (1 - session.remaining))
         at_random = rng.random((config.horizon, config.envs)) < epsilon
         random_actions = rng.integers(envs.actions, size=at_random.shape)

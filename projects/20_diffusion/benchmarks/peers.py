@@ -27,7 +27,8 @@ The rules:
   learning-rate schedule ends when the budget does: the peers' follow the clock, ours a calibration
   just before, so that its CPU seconds differ a little from the budget.
 - Each has its own sampler: the peers DDIM with `--steps` steps, ours its default.
-- Ours and diffusers' know the labels, in training and in sampling (as many of each, no guidance).
+- Ours and diffusers' know the labels, in training and in sampling (as many of each, no guidance:
+  ours has it by default, and so has a row of its own, `ours-guided`).
   denoising-diffusion-pytorch's Unet cannot; `ours-free` is ours without labels, to compare with.
 - A second contestant may run on the second core (`--jobs 2`). The contestants of a budget take
   turns, then comes the next budget, then the next seed.
@@ -263,7 +264,8 @@ def mixed(seed: int, first: int) -> int:
 
 
 CONTESTANTS: dict[str, tuple[str, Callable[..., Trained]]] = {
-    "ours": ("ours", ours),
+    "ours": ("ours", partial(ours, guidance=1.0)),
+    "ours-guided": ("ours, the label's guidance 2", ours),
     "ours-free": ("ours, without labels", partial(ours, label_drop=1.0, guidance=0.0)),
     "diffusers": (
         "diffusers UNet2DModel (32, 64, 128)",

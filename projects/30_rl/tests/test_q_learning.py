@@ -10,7 +10,7 @@ GAMMA = 0.95
 
 
 def model(env: str) -> tuple[np.ndarray, np.ndarray]:
-    """Transition (S, A, S) and expected reward (S, A) of a tabular environment; ends lead nowhere."""
+    """Transition (S, A, S) and expected reward (S, A) of a tabular environment; ends lead to 0."""
     dynamics = gymnasium.make(env).unwrapped.P
     count = len(dynamics)
     transition, reward = np.zeros((count, 4, count)), np.zeros((count, 4))

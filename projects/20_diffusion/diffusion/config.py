@@ -96,6 +96,8 @@ class TrainConfig(DataOptions):
     """How many to score at the end, as many of each label."""
     eval_every: int = 250
     """Steps between looks at the validation loss."""
+    pictures: bool = True
+    """Draw at the end; studies, which draw their own, do without."""
     time_scale: float = 1.0
     """What t is multiplied with before the network sees it. 0.001 is the mistake of a net built
     for 0..T that is given t/T."""
@@ -270,7 +272,7 @@ class SamplersConfig(RunOptions):
     """A .pt of `train`; left out: the newest training's last.pt."""
     guidance: float = 1.0
     """Weight of the label."""
-    samples: int = 500
+    samples: int = 300
     """How many to score each time."""
 
     def __post_init__(self) -> None:
@@ -287,11 +289,11 @@ class SamplersConfig(RunOptions):
 class StudyOptions(RunOptions):
     """Short trainings that differ in one thing."""
 
-    data: str = "mnist"
+    data: str = "digits"
     """digits, mnist, fashion-mnist or cifar10."""
     widths: tuple[int, ...] = (32, 64, 96)
     """Channels of the U-Net at each resolution."""
-    samples: int = 500
+    samples: int = 300
     """How many to score of each."""
     workers: int = 0
     """Trainings at a time; 0: one for each core, or one on a GPU."""
@@ -312,6 +314,7 @@ class StudyOptions(RunOptions):
             f"--eval-every={self.steps}",
             f"--samples={self.samples}",
             f"--precision={self.precision}",
+            "--no-pictures",
             "--widths",
             *map(str, self.widths),
         ]
@@ -321,7 +324,7 @@ class StudyOptions(RunOptions):
 class CompareConfig(StudyOptions):
     """Schedules x objectives."""
 
-    steps: int = 400
+    steps: int = 600
     """Optimiser steps of each training."""
     seeds: int = 3
     """Trainings of each kind, with the seeds `seed`, `seed` + 1, ..."""
@@ -343,5 +346,7 @@ class CompareConfig(StudyOptions):
 class FailuresConfig(StudyOptions):
     """What each mistake looks like."""
 
-    steps: int = 600
+    data: str = "mnist"
+    """digits, mnist, fashion-mnist or cifar10."""
+    steps: int = 400
     """Optimiser steps of each training."""

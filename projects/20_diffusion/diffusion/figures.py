@@ -132,22 +132,22 @@ def film(frames: list[Image.Image], milliseconds: int = 60, hold: int = 1500) ->
     return buffer.getvalue()
 
 
-def reverse_film(
-    trained: Trained, plan: Plan, rows: int = 3, zoom: int = 2, seed: int = 0
-) -> bytes:
-    """Samples becoming: x_t on the left, the x_0 that the network believes in on the right."""
-    columns = max(1, len(trained.classes)) if trained.classes else 6
-    labels = trained.labels(rows * columns)
+def reverse_film(trained: Trained, plan: Plan, rows: int = 2, seed: int = 0) -> bytes:
+    """Samples becoming: x_t on the left, the x_0 that the network believes in on the right.
+
+    In few colours, since noise does not compress.
+    """
+    columns = len(trained.classes) or 10
+    zoom = max(1, 28 // trained.shape[1])
     frames = []
-    for state in trajectory(trained, plan, labels, seed):
+    for state in trajectory(trained, plan, trained.labels(rows * columns), seed):
         sides = [
             tiled(to_pixels(side, trained.config.pixels), columns) for side in (state.x, state.x_0)
         ]
         gap = np.full_like(sides[0][:, :6], 255)
-        joined = np.concatenate([sides[0], gap, sides[1]], axis=1)
-        image = Image.fromarray(joined)
+        image = Image.fromarray(np.concatenate([sides[0], gap, sides[1]], axis=1)).quantize(8)
         frames.append(image.resize((image.width * zoom, image.height * zoom), 0))
-    return film(frames)
+    return film(frames, milliseconds=120)
 
 
 # --- points in the plane -------------------------------------------------------------------------

@@ -73,7 +73,8 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     if run.is_main:
         scored = score(averaged, data, config.plan, config.samples, config.seed)
         run.log(run.total, **{f"test/{name}": value for name, value in scored.figures.items()})
-        draw_all(run, averaged, raw, data, config.plan, scored)
+        if config.pictures:
+            draw_all(run, averaged, raw, data, config.plan, scored)
     return run.finish(images_seen=run.total * batch_size)
 
 

@@ -52,8 +52,8 @@ def test_every_schedule_with_every_objective(asked, runs, capsys):
     assert len(seen) == len(asked)
     assert {seed for *_, seed in seen} == {3, 4}
     assert not [kind for kind in seen if kind[:2] == ("flow", "eps")]
-    assert {(c.steps, c.eval_every, c.samples, c.data) for c in asked.values()} == {
-        (7, 7, 500, "digits")
+    assert {(c.steps, c.eval_every, c.samples, c.data, c.pictures) for c in asked.values()} == {
+        (7, 7, 300, "digits", False)
     }
     assert metrics["fd_cosine-v"] == pytest.approx(135)
     assert metrics["fd_linear-eps-min-snr"] == pytest.approx(185)

@@ -2,7 +2,7 @@
 # requires-python = "==3.12.*"
 # dependencies = [
 #     "rl",
-#     "stable-baselines3>=2.8",
+#     "stable-baselines3>=2.8,<2.9",
 #     "torch<2.8",
 #     "trainloop",
 # ]

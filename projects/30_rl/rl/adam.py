@@ -1,8 +1,9 @@
 """Adam (Kingma 2015) over one flat vector.
 
 Networks of ten small tensors spend their time on calls, not on arithmetic: with all parameters in
-one vector a step is eight operations, whatever the network. torch.optim also imports torch's
-compiler when the first optimiser is made, some seconds of CPU: as long as PPO needs for CartPole.
+one vector a step is a dozen operations, whatever the network. torch.optim also imports torch's
+compiler when the first optimiser is made. Sixteen iterations of PPO took 11 CPU seconds with it and
+2.7 without, both under the profiler.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Small networks in torch, and the same ones in NumPy for playing.
 
-A forward pass of eight observations through torch costs 60 µs, most of it overhead; in NumPy it is
-a few matrix products. Playing needs no gradients, so it is done there.
+Of a forward pass of eight observations through torch most is overhead; in NumPy it is a few matrix
+products. Playing needs no gradients, so it is done there.
 """
 
 import math

@@ -269,7 +269,9 @@ class SamplersConfig(RunOptions):
     few: tuple[int, ...] = (5, 10, 20, 50)
     """Numbers of steps to try each sampler with."""
     checkpoint: str = ""
-    """A .pt of `train`; left out: the newest training's last.pt."""
+    """A .pt of `train`; left out: that of the newest training on --data."""
+    data: str = "mnist"
+    """digits, mnist, fashion-mnist or cifar10; not read with --checkpoint."""
     guidance: float = 1.0
     """Weight of the label."""
     samples: int = 300

@@ -17,7 +17,7 @@ from diffusion.model import PATCH
 from trainloop import LabError, check, load_images
 
 VALIDATION = {"digits": 150, "mnist": 5_000, "fashion-mnist": 5_000, "cifar10": 5_000}
-TOY_POINTS = 20_000
+TOY_POINTS = 100_000
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 MODES = {"1": "L", "L": "L", "RGB": "RGB"}
 """PIL's modes that are taken as they are; of others (palettes, alpha, 16 bits) it is not clear."""

@@ -14,7 +14,6 @@ from diffusion.process import Process
 from diffusion.sampling import Trained, generate
 
 LEVELS = 20  # times at which losses and gradients are looked at
-TOY_SAMPLES = 2000  # of the energy test
 NEIGHBOURS = 200  # samples whose nearest training images are looked up
 
 
@@ -85,19 +84,17 @@ class Scored(NamedTuple):
 def score(trained: Trained, data: Data, plan: Plan, count: int, seed: int = 0) -> Scored:
     """Sample, and hold the samples against the data; the README defines the figures.
 
-    Points: `count` is TOY_SAMPLES whatever was asked for. Images without a classifier of their own:
-    only how near they are to training images.
+    Points: the energy test against as many that were never trained on. Images without a classifier
+    of their own: only how near they are to training images.
 
     Raises:
         LabError: the samples are NaN, or the plan has more steps than the process.
     """
-    if len(trained.shape) == 1:
-        labels = trained.labels(TOY_SAMPLES)
-        samples = generate(trained, plan, labels, seed, TOY_SAMPLES)
-        test = data.test.samples[:TOY_SAMPLES]
-        found = quality.energy_test(samples, test, permutations=999, seed=seed)
-        return Scored(samples, labels, {"energy": found.statistic, "p_value": found.p_value})
     labels = trained.labels(count)
+    if len(trained.shape) == 1:
+        samples = generate(trained, plan, labels, seed, batch=count)
+        found = quality.energy_test(samples, data.test.samples[:count], permutations=999, seed=seed)
+        return Scored(samples, labels, {"energy": found.statistic, "p_value": found.p_value})
     samples = in_range(generate(trained, plan, labels, seed), trained)
     figures = copied(samples, data)
     if data.scorable:

@@ -14,6 +14,8 @@ from diffusion.process import Pair, Process, make_process
 from diffusion.samplers import State, spaced, walk
 from trainloop import LabError, latest_checkpoint, load_checkpoint, load_into, pick_device
 from trainloop.batches import mix
+from trainloop.folder import read_json
+from trainloop.paths import run_folders
 
 BATCH = 250  # samples at a time: enough to keep a core busy, few enough for its cache
 
@@ -42,6 +44,21 @@ class Trained:
     def labels(self, count: int) -> Int64[Tensor, " count"]:
         """0, 1, 2 .. again and again: what to ask for so that all come equally often."""
         return torch.arange(count) % max(1, len(self.classes))
+
+
+def newest_training(data: str) -> Path:
+    """The last.pt of the newest training on that data set.
+
+    Raises:
+        LabError: there is none.
+    """
+    for folder in run_folders("diffusion"):
+        path = folder / "last.pt"
+        if path.is_file():
+            about = read_json(folder / "config.json")
+            if about["command"] == "train" and about["config"]["data"] == data:
+                return path
+    raise LabError(f"no training on {data} yet: `uv run --package diffusion train --data {data}`")
 
 
 def load_trained(checkpoint: str = "", weights: str = "ema", device: str = "auto") -> Trained:

@@ -19,7 +19,7 @@ from diffusion.data import load, to_pixels
 from diffusion.evaluate import Scored, score
 from diffusion.figures import draw_all, draw_rows
 from diffusion.samplers import evaluations
-from diffusion.sampling import generate, load_trained
+from diffusion.sampling import generate, load_trained, newest_training
 from trainloop import Run, atomic_write, check, train_all
 
 COLUMNS = 10  # samples in a row of a picture
@@ -67,7 +67,8 @@ def samplers(config: SamplersConfig) -> dict[str, float | int | None]:
         LabError: no checkpoint, one of a data set without a classifier, or more steps than it has.
     """
     config = Run.options("diffusion", config, "samplers")
-    trained = load_trained(config.checkpoint, device=config.device)
+    checkpoint = config.checkpoint or str(newest_training(config.data))
+    trained = load_trained(checkpoint, device=config.device)
     data = load(trained.config)
     check(data.scorable, f"there is no Frechet distance for {data.name}: it has no labels")
     check(

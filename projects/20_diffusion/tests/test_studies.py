@@ -18,7 +18,7 @@ from diffusion.config import (
 from diffusion.oracle import oracle
 from diffusion.studies import FAILURES, Kind, compare_table, draw_compare, evaluate, samplers
 from diffusion.train import train
-from trainloop import Training
+from trainloop import LabError, Training
 from trainloop.folder import newest_folder
 
 from .conftest import SMALL
@@ -90,7 +90,8 @@ def test_every_mistake_beside_none(asked, runs):
 
 def test_samplers_against_steps(runs, quick, no_pictures):
     train(SMALL)
-    metrics = samplers(SamplersConfig(steps=50, few=(2, 50), samples=30))
+    train(TrainConfig(data="toy2d", steps=1, sample_steps=1, samples=10, batch_size=4))
+    metrics = samplers(SamplersConfig(data="digits", steps=50, few=(2, 50), samples=30))
     assert metrics["samplings"] == 4 * 2 + 1
     expected = metrics["fd_ddim_50"] / metrics["fd_ddpm_50"]
     assert metrics["ddim50_to_ancestral"] == pytest.approx(expected)
@@ -98,6 +99,11 @@ def test_samplers_against_steps(runs, quick, no_pictures):
     assert "| sampler | 2 steps | 50 steps |" in table
     assert f"{metrics['fd_heun_2']:.1f} (3)" in table
     assert {"samplers.png", "steps.png"} <= {path.name for path in (runs / "latest").iterdir()}
+
+
+def test_no_training_on_that_data(runs):
+    with pytest.raises(LabError, match="no training on mnist yet"):
+        samplers(SamplersConfig())
 
 
 def test_evaluate_repeats_the_trainings_figures(runs, quick, no_pictures):

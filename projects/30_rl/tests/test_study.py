@@ -26,7 +26,7 @@ from rl.watch import evaluate, watch
 from trainloop import LabError, Training, load_checkpoint, parse
 from trainloop.curves import read_metrics
 
-SMALL = {"--eval-episodes=3", "--eval-every=1"}
+SMALL = ("--eval-episodes=3", "--eval-every=1", "--horizon=16", "--envs=2")
 
 
 @pytest.fixture

@@ -224,6 +224,16 @@ def test_gpu_architectures(monkeypatch, archs, capability, fits):
     assert (lab.torch_findings()[0][0] == "ok") is fits
 
 
+def test_the_gpu_is_named(monkeypatch):
+    """What every run on a GPU asks first; there was none where this was written."""
+    import torch
+
+    from trainloop.device import device_name
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
+    assert device_name(torch.device("cuda", 1)) == "cuda (card 1)"
+
+
 def test_the_command_itself(tmp_path):
     """As installed: misuse is one line and exit 2."""
     command = str(Path(sys.executable).with_name("lab"))

@@ -57,5 +57,5 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
 def device_name(device: torch.device) -> str:
     """How a device is called in logs and tables."""
     if device.type == "cuda":
-        return f"cuda ({torch.cuda.getdevice_name(device)})"
+        return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({torch.get_num_threads()} threads)"

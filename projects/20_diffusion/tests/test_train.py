@@ -90,13 +90,14 @@ def test_a_folder_without_labels_is_learned_too(quick, runs, tmp_path):
     assert load_trained().shape == (3, 8, 8)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "flow"])
+@pytest.mark.parametrize("prediction", ["eps", "x0"])
 def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs, no_pictures):
-    """Not v: where data have deviation 1 it is uncorrelated with x_t, and its loss stays at 1."""
+    """Not v: where data have deviation 1 it is uncorrelated with x_t, and its loss stays at 1. Most
+    of flow's loss is left, too."""
     train(replace(TOY, steps=60, prediction=prediction, eval_every=60, lr=3e-3))
     lines = [json.loads(line) for line in (runs / "latest/metrics.jsonl").open()]
     losses = [line["loss"] for line in lines if "loss" in line]
-    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
 def test_what_a_checkpoint_gives_back(quick, runs, no_pictures):

@@ -189,7 +189,7 @@ class SampleConfig(CheckpointOptions):
     """ddpm (ancestral), ddim, heun, dpm (DPM-Solver++ 2M) or euler."""
     steps: int = 20
     """From noise to data; at most the T of the training."""
-    guidance: float = 1.0
+    guidance: float = 2.0
     """Weight of the label: 0 ignores it, 1 is the model itself, more insists."""
     eta: float = 0.0
     """Noise of ddim: 0 none, 1 as much as ddpm."""
@@ -242,7 +242,7 @@ class EvaluateConfig(RunOptions):
     """What to hold the samples against; left out: what the network was trained on."""
     sampler: Sampler = "dpm"
     """ddpm (ancestral), ddim, heun, dpm (DPM-Solver++ 2M) or euler."""
-    guidance: float = 1.0
+    guidance: float = 2.0
     """Weight of the label: 0 ignores it, 1 is the model itself, more insists."""
     eta: float = 0.0
     """Noise of ddim: 0 none, 1 as much as ddpm."""

@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import diffusion.studies
-import diffusion.train
 from diffusion import extractor
 from diffusion.config import TrainConfig
 from diffusion.model import build
@@ -15,9 +13,9 @@ from diffusion.sampling import Trained
 
 SMALL = TrainConfig(
     data="digits", steps=6, batch_size=16, widths=(8, 16), samples=20, sample_steps=3, T=50,
-    eval_every=3,
+    eval_every=3, pictures=False,
 )  # fmt: skip
-"""A training of seconds on 8x8 digits."""
+"""A short training on 8x8 digits; drawing would take longer than all else."""
 
 
 @pytest.fixture
@@ -51,10 +49,3 @@ def quick(tmp_path_factory):
         patch.setitem(extractor.EPOCHS, "digits", 2)
         patch.setenv("LAB_DATA", str(tmp_path_factory.mktemp("data")))
         yield
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Drawing takes longer than all else in a training this small."""
-    for module in (diffusion.train, diffusion.studies):
-        monkeypatch.setattr(module, "draw_all", lambda *_: None)

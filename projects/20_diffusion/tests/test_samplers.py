@@ -26,8 +26,9 @@ SCHEDULES, SAMPLERS = get_args(Schedule), get_args(Sampler)
 # --- single steps --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [10, 50])
-@pytest.mark.parametrize("part", ["ddpm", "ddim", "dpm", "euler"])
+@pytest.mark.parametrize(
+    ("part", "steps"), [("ddpm", 20), ("ddim", 20), ("dpm", 10), ("dpm", 50), ("euler", 20)]
+)
 def test_every_step_equals_that_of_diffusers(part, steps):
     differences = list(getattr(oracle, f"{part}_differences")(steps))
     assert len(differences) >= steps
@@ -138,12 +139,10 @@ def sampled(name, sampler, steps, count=20_000, **options):
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_reproduce_a_gaussian(name, sampler):
-    steps = {"ddpm": 1000, "ddim": 1000, "euler": 1000, "heun": 100, "dpm": 100}[sampler]
-    count = 4000 if steps == 1000 else 20_000
-    x = sampled(name, sampler, steps, count)
-    noise = 0.02 if sampler == "ddpm" else 0.005
-    assert torch.allclose(x.mean(0), MU, atol=noise + 0.005)
-    assert torch.allclose(x.T.cov(), SIGMA, atol=noise + 0.01)
+    steps = {"ddpm": 500, "ddim": 250, "euler": 250, "heun": 50, "dpm": 50}[sampler]
+    x = sampled(name, sampler, steps, 2000)
+    assert torch.allclose(x.mean(0), MU, atol=0.005)
+    assert torch.allclose(x.T.cov(), SIGMA, atol=0.02 if sampler == "ddpm" else 0.01)
 
 
 def error(name, sampler, steps):

@@ -27,7 +27,9 @@ from trainloop.testing import assert_resume_is_exact
 
 from .conftest import SMALL
 
-TOY = TrainConfig(data="toy2d", steps=6, batch_size=64, sample_steps=3, eval_every=3)
+TOY = TrainConfig(
+    data="toy2d", steps=6, batch_size=64, samples=100, sample_steps=3, eval_every=3, pictures=False
+)
 
 
 def test_one_batch_is_learned_by_heart():
@@ -50,12 +52,12 @@ def test_one_batch_is_learned_by_heart():
 
 
 @pytest.mark.parametrize("config", [SMALL, TOY], ids=["digits", "toy2d"])
-def test_resume_is_exact(config, quick, no_pictures, tmp_path, monkeypatch):
+def test_resume_is_exact(config, quick, tmp_path, monkeypatch):
     assert_resume_is_exact(train, config, "diffusion", 4, tmp_path, monkeypatch)
 
 
 def test_a_run_leaves_figures_and_pictures(quick, runs):
-    metrics = train(SMALL)
+    metrics = train(replace(SMALL, pictures=True))
     assert {f"test/{name}" for name in (
         "fd", "fd_reference", "precision", "recall", "balance", "recognised", "nearer",
         "extractor_accuracy",
@@ -72,7 +74,7 @@ def test_a_run_leaves_figures_and_pictures(quick, runs):
 
 
 def test_points_get_a_film_of_their_field(quick, runs):
-    metrics = train(TOY)
+    metrics = train(replace(TOY, pictures=True))
     assert 0 < metrics["test/p_value"] <= 1
     names = {path.name for path in (runs / "latest").iterdir()}
     assert {"field.gif", "samples.png", "forward.png", "by_time.png"} <= names
@@ -83,7 +85,7 @@ def test_a_folder_without_labels_is_learned_too(quick, runs, tmp_path):
     for number in range(30):
         pixels = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8, generator=generator)
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{number}.png")
-    metrics = train(replace(SMALL, data=str(tmp_path)))
+    metrics = train(replace(SMALL, data=str(tmp_path), pictures=True))
     assert "test/fd" not in metrics
     assert 0 <= metrics["test/nearer"] <= 1
     assert (runs / "latest/neighbours.png").exists()
@@ -91,7 +93,7 @@ def test_a_folder_without_labels_is_learned_too(quick, runs, tmp_path):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0"])
-def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs, no_pictures):
+def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs):
     """Not v: where data have deviation 1 it is uncorrelated with x_t, and its loss stays at 1. Most
     of flow's loss is left, too."""
     train(replace(TOY, steps=60, prediction=prediction, eval_every=60, lr=3e-3))
@@ -100,7 +102,7 @@ def test_toy_loss_falls_whatever_is_predicted(prediction, quick, runs, no_pictur
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
-def test_what_a_checkpoint_gives_back(quick, runs, no_pictures):
+def test_what_a_checkpoint_gives_back(quick, runs):
     train(replace(SMALL, ema=0.5, prediction="flow", schedule="flow"))
     averaged, raw = load_trained(), load_trained(weights="model")
     assert (averaged.config.prediction, averaged.process.signal[-1]) == ("flow", 0)
@@ -110,7 +112,7 @@ def test_what_a_checkpoint_gives_back(quick, runs, no_pictures):
     assert any(not torch.equal(a, b) for a, b in pairs)
 
 
-def test_without_an_average_both_are_the_same(quick, runs, no_pictures):
+def test_without_an_average_both_are_the_same(quick, runs):
     train(replace(SMALL, ema=0.0))
     pairs = zip(
         load_trained().model.parameters(), load_trained(weights="model").model.parameters(),

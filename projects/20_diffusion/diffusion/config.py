@@ -26,7 +26,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "toy2d": Recipe(2500, 256, 2e-3),
     "digits": Recipe(3000, 32, 4e-3),
-    "mnist": Recipe(3000, 32, 4e-3),
+    "mnist": Recipe(2500, 32, 4e-3),
 }
 """A data set without one takes MNIST's."""
 

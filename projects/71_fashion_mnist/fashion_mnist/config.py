@@ -209,12 +209,14 @@ class ExportConfig(LookOptions):
     """Test images to predict, from the first on."""
     maps: Literal["tsne", "pca"] = "tsne"
     """How embeddings become places: t-SNE keeps neighbours together, PCA is linear and quick."""
+    maps_3d: Literal["tsne", "pca"] = "pca"
+    """The same in three dimensions, where t-SNE takes more than twice as long as in two."""
     out: str = ""
     """Folder of the files; left out: the run's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(
-            (4 if self.maps == "pca" else 100) <= self.images <= 10_000,
+            (100 if "tsne" in (self.maps, self.maps_3d) else 4) <= self.images <= 10_000,
             f"--images must be 100 to 10,000 (with --maps pca 4 to 10,000), not {self.images:,}",
         )

@@ -76,7 +76,7 @@ def predictions(trained: Trained, data: Labelled, config: ExportConfig) -> dict[
         "probabilities": probabilities,
         "embedding": embedding.numpy(),
         "map2d": place(embedding.numpy(), 2, config.maps, config.seed),
-        "map3d": place(embedding.numpy(), 3, config.maps, config.seed),
+        "map3d": place(embedding.numpy(), 3, config.maps_3d, config.seed),
         "class_names": np.array(CLASSES),
         "atlas_columns": np.array(int(np.ceil(np.sqrt(count)))),
         "atlas_cell": np.array(SIDE),

@@ -40,7 +40,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "CartPole-v1": dict(
             env_steps=40_000, horizon=64, gamma=0.98, gae_lambda=0.8, lr=3e-3, eval_every=2
         ),
-        "Acrobot-v1": dict(env_steps=100_000, horizon=128, gae_lambda=0.94, lr=2e-3, eval_every=10),
+        "Acrobot-v1": dict(
+            env_steps=200_000, gae_lambda=0.94, lr=3e-3, reward_scale=0.1, eval_every=10
+        ),
         "MountainCar-v0": dict(env_steps=60_000, envs=16, eval_every=3),
     },
     "a2c": {
@@ -62,7 +64,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             warmup=1_000, tau=0.01, n_step=3, gamma=0.99, lr=1e-3, epsilon_end=0.04,
             epsilon_steps=8_000, max_grad_norm=10.0, hidden=(128, 128), eval_every=2,
         ),
-        "CartPole-v1": dict(eval_every=1),
+        "CartPole-v1": dict(
+            batch_size=64, tau=0.02, lr=2.3e-3, hidden=(256, 256), eval_every=1
+        ),
     },
     "sac": {
         "default": dict(

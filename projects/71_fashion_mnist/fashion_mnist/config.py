@@ -59,11 +59,10 @@ PRESETS = {
     "best": Recipe(
         model="resnet",
         width=24,
-        epochs=16,
+        epochs=28,
         dropout=0.1,
         batch_size=128,
         lr=5e-3,
-        shift=2,
         cutout=8,
         smoothing=0.05,
         ema=0.998,
@@ -89,7 +88,7 @@ class TrainConfig(RunOptions):
     steps: int = 0
     """Optimiser steps of the whole run; 0: what --epochs comes to."""
     epochs: int | None = None
-    """Passes over the training images, unless --steps is given. [8, best: 16]"""
+    """Passes over the training images, unless --steps is given. [8, best: 28]"""
     dropout: float | None = None
     """Share of the features dropped before the last layer. [0, best: 0.1]"""
     batch_size: int | None = None
@@ -104,7 +103,7 @@ class TrainConfig(RunOptions):
     flip: bool | None = None
     """Mirror half of the training images left to right. [True]"""
     shift: int | None = None
-    """Move training images by up to this many pixels each way. [1, best: 2]"""
+    """Move training images by up to this many pixels each way. [1]"""
     cutout: int | None = None
     """Blacken a square of this many pixels in each training image; 0: none. [0, best: 8]"""
     smoothing: float | None = None

@@ -49,7 +49,7 @@ class TrainConfig(NoiseOptions, RunOptions):
     """Units of the hidden layers; 784 pixels come before them, 10 digits after."""
     batch_size: int = 64
     """Images a step."""
-    optimizer: Method = "adam"
+    optimizer: Method = "momentum"
     """gradient-descent, momentum (0.9) or adam."""
     lr: float = 0.0
     """Learning rate at the start, which falls to nothing as a cosine; 0: the optimiser's usual
@@ -61,9 +61,7 @@ class TrainConfig(NoiseOptions, RunOptions):
         NoiseOptions.__post_init__(self)
         check(self.steps >= 0, f"--steps must not be negative, not {self.steps}")
         check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
-        check(
-            self.device in ("cpu", "auto"), f"--device {self.device}: NumPy knows the CPU only"
-        )
+        check(self.device in ("cpu", "auto"), f"--device {self.device}: NumPy knows the CPU only")
         check(self.precision == "fp32", f"--precision {self.precision}: NumPy trains in fp32 only")
         check(self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
         check(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}")
@@ -161,9 +159,7 @@ class MeasureConfig(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(
-            self.device in ("cpu", "auto"), f"--device {self.device}: NumPy knows the CPU only"
-        )
+        check(self.device in ("cpu", "auto"), f"--device {self.device}: NumPy knows the CPU only")
         check(self.precision == "fp32", f"--precision {self.precision}: NumPy trains in fp32 only")
         check(not self.resume, "measure takes a minute: it starts anew, without --resume")
         check(self.kills >= 1, f"--kills must be at least 1, not {self.kills}")

@@ -136,7 +136,9 @@ def read_samples(path: Path) -> Labelled:
         )
         return checked(path, arrays["images"], arrays["labels"])
     check(path.is_file(), f"no file at {path}")
-    check(path.stat().st_size <= FILE_LIMIT, f"{path} is larger than {FILE_LIMIT >> 20} MB: refused")
+    check(
+        path.stat().st_size <= FILE_LIMIT, f"{path} is larger than {FILE_LIMIT >> 20} MB: refused"
+    )
     try:
         rows = json.loads(path.read_bytes())
         rows = rows["samples"] if isinstance(rows, dict) else rows
@@ -144,13 +146,15 @@ def read_samples(path: Path) -> Labelled:
         images = np.array([row[name] for row, name in zip(rows, names, strict=True)])
         labels = np.array([row["label"] for row in rows])
     except (ValueError, LookupError, TypeError, StopIteration, RecursionError):
-        raise LabError(f"{path} is cut short, or no data.json: see README, \"Files\"") from None
+        raise LabError(f'{path} is cut short, or no data.json: see README, "Files"') from None
     return checked(path, images, labels)
 
 
 def checked(source: Path | str, images: np.ndarray, labels: np.ndarray) -> Labelled:
     """`Labelled` of arrays that came from outside; LabError says what is wrong with them."""
-    check(len(images) == len(labels) > 0, f"{source} has {len(images)} images, {len(labels)} labels")
+    check(
+        len(images) == len(labels) > 0, f"{source} has {len(images)} images, {len(labels)} labels"
+    )
     check(len(images) <= MOST_SAMPLES, f"{source} has more than {MOST_SAMPLES:,} samples: refused")
     numbers = images.dtype.kind in "uif" and labels.dtype.kind in "uif" and labels.ndim == 1
     check(

@@ -174,7 +174,7 @@ def load_net(path: Path) -> Net:
 
 
 def read_npz(path: Path, limit: int) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; LabError where it is missing, damaged, or larger than `limit` bytes."""
+    """The arrays of an .npz; LabError where it is missing, damaged, or over `limit` bytes."""
     check(path.is_file(), f"no file at {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # sizes first: a small zip may unpack to a lot

@@ -110,7 +110,7 @@ def prepare(canvas: Float32[np.ndarray, "280 280"]) -> Prepared | None:
 
 
 def shrunk(canvas: Float32[np.ndarray, "280 280"]) -> Float32[np.ndarray, "28 28"]:
-    """The whole canvas ten times smaller, as it lies: what demos feed their net that skip the steps."""
+    """The whole canvas ten times smaller, as it lies: what is left if the steps are skipped."""
     return canvas.reshape(SIDE, 10, SIDE, 10).mean((1, 3))
 
 
@@ -122,8 +122,8 @@ def as_bytes(image: Float32[np.ndarray, "28 28"]) -> UInt8[np.ndarray, " 784"]:
 def resample(before: int, after: int) -> Float32[np.ndarray, "after before"]:
     """The matrix that resizes one axis; rows sum to 1.
 
-    Smaller: each new pixel is the mean of the stretch of old ones that it covers, with shares at the
-    ends. Larger: linear interpolation (the same thing, of stretches one old pixel long).
+    Smaller: each new pixel is the mean of the stretch of old ones that it covers, with shares at
+    the ends. Larger: linear interpolation (the same thing, of stretches one old pixel long).
     """
     ratio = before / after
     reach = max(ratio, 1.0)  # old pixels that a new one looks at

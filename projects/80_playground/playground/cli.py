@@ -1,4 +1,4 @@
-"""The commands of this project. torch is imported by `train` and `measure` only, for their books."""
+"""The commands of this project. Only `train` and `measure` import torch, for their books."""
 
 from playground import config as options
 from trainloop import entry_point, parse
@@ -6,7 +6,7 @@ from trainloop import entry_point, parse
 
 @entry_point
 def train() -> None:
-    """Train the NumPy net without a window; loss and accuracy of every epoch, one test at the end."""
+    """Train the NumPy net without a window; accuracy and loss of each epoch, one test at the end."""
     config = parse(options.TrainConfig, train.__doc__)
     from playground.train import train as run
 
@@ -38,7 +38,7 @@ def evaluate() -> None:
 
 @entry_point
 def add_noise() -> None:
-    """Make a data set larger by noisy copies: specks, shifts, turns, thicker and thinner strokes."""
+    """Make a data set larger by noisy copies: specks, shifts, turns, thicker or thinner strokes."""
     config = parse(options.AddNoiseConfig, add_noise.__doc__)
     from playground.evaluate import add_noise as run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
 from playground.net import CLASSES, PIXELS, read_npz
 from trainloop import LabError, atomic_write, check, fetch
@@ -47,8 +47,8 @@ def mnist(split: str) -> Labelled:
 def splits(data: str, seed: int) -> tuple[Labelled, Labelled, Labelled]:
     """What to train on, to validate with and to test with.
 
-    "mnist": 55,000, 5,000 and the 10,000 test images; a file: 70, 15 and 15% of each class, shuffled
-    by the seed.
+    "mnist": 55,000, 5,000 and the 10,000 test images; a file: 70, 15 and 15% of each class,
+    shuffled by the seed.
 
     Raises:
         LabError: no such file, it is damaged, or too few samples to split.

@@ -166,8 +166,8 @@ LESSONS = (
     ),
     Lesson(
         "Learned by heart",
-        "Choose 20 or 50 samples under “Samples”, press “New net”, set noise to nothing, and train until it "
-        "knows them all.",
+        "Choose 20 or 50 samples under “Samples”, press “New net”, set noise to nothing, and train "
+        "until it knows them all.",
         "100% on what it trains on says little. Look at the gap to the held-out curve.",
         by_heart,
     ),
@@ -179,8 +179,8 @@ LESSONS = (
     ),
     Lesson(
         "Change its mind",
-        "Pause and draw a digit. In See through, choose another digit under “Why not”. Add ink where it is red until "
-        "the net says that digit.",
+        "Pause and draw a digit. In See through, choose another digit under “Why not”. Add ink "
+        "where it is red until the net says that digit.",
         "The heat map is the gradient on the input: the same derivative that training uses, "
         "asked for the pixels instead of the weights.",
         change_its_mind,

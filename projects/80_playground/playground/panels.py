@@ -194,7 +194,9 @@ def insight(window: "Window", rect: Rect) -> None:
     net, look = session.trainer.net, session.look()
     x, y, w, _ = rect
     ui.text(x + 16, y + 10, "First layer", 15, INK, bold=True)
-    ui.text(x + w - 16, y + 12, "ink where it is red excites a unit, blue calms it", 12, SOFT, align=1)
+    ui.text(
+        x + w - 16, y + 12, "ink where it is red excites a unit, blue calms it", 12, SOFT, align=1
+    )
     pictures = weight_pictures(net)[:16]
     active = None if look is None else look.layers[0] / max(float(look.layers[0].max()), 1e-9)
     for index, picture in enumerate(pictures):
@@ -208,7 +210,10 @@ def insight(window: "Window", rect: Rect) -> None:
     layers = [] if look is None else look.layers
     for depth in range(len(net.sizes) - 1):
         last = depth == len(net.sizes) - 2
-        units, top = net.sizes[depth + 1], y + 222 + min(depth, 4) * (32 if len(net.sizes) < 5 else 25)
+        units, top = (
+            net.sizes[depth + 1],
+            y + 222 + min(depth, 4) * (32 if len(net.sizes) < 5 else 25),
+        )
         shown = min(units, 16)
         ui.text(x + 16, top - 8, "answer" if last else f"layer {depth + 1}", 12, SOFT)
         values = layers[depth] if layers else np.zeros(units)
@@ -253,7 +258,9 @@ def _why_not(window: "Window", rect: Rect) -> None:
     x, y, w, _ = rect
     ui.text(x, y, f"Why not a {session.target}?", 15, INK, bold=True)
     tip = "More ink where it is red speaks for that digit, where it is blue against it"
-    if (picked := ui.choice((x, y + 24, w, 24), [*"0123456789"], [session.target], tip, 12)) is not None:
+    if (
+        picked := ui.choice((x, y + 24, w, 24), [*"0123456789"], [session.target], tip, 12)
+    ) is not None:
         session.ask_why_not(picked)
     square = (x, y + 56, 196, 196)
     if look is None:
@@ -340,7 +347,12 @@ def preparation(window: "Window", rect: Rect) -> None:
         scale = pw / max(high, wide)
         if title.startswith("3"):
             scale = pw / 28  # as large as it will be in the frame
-        inner = (px + (pw - wide * scale) / 2, py + (ph - high * scale) / 2, wide * scale, high * scale)
+        inner = (
+            px + (pw - wide * scale) / 2,
+            py + (ph - high * scale) / 2,
+            wide * scale,
+            high * scale,
+        )
         ui.picture(inner, paper(picture), smooth=high > 28)
         pygame.draw.rect(ui.surface, LINE, (px, py, pw, ph), 1)
         ui.text(px, py + ph + 5, said, 12, SOFT)

@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 CANVAS = 280  # pixels of a side; ten to each of the net's
 SIDE, BOX = 28, 20
+Point = tuple[float | int, float | int]  # x, y
 INK = 0.1  # darker than this counts as drawn
 
 
@@ -24,15 +25,15 @@ class Stroke:
         width: of the pen, in canvas pixels.
     """
 
-    points: tuple[tuple[float, float], ...]
-    width: float
+    points: tuple[Point, ...]
+    width: float | int
 
 
 def add_segment(
     canvas: Float32[np.ndarray, "280 280"],
-    start: tuple[float, float],
-    end: tuple[float, float],
-    width: float,
+    start: Point,
+    end: Point,
+    width: float | int,
 ) -> None:
     """Draw a round-ended line into the canvas (0 paper, 1 ink), its edge smooth over one pixel."""
     reach = width / 2 + 1

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from playground.config import PlayConfig
 from playground.data import Labelled, mnist, read_samples, write_samples
 from playground.lessons import LESSONS
 from playground.net import Net, load_net, save_net
@@ -30,6 +31,7 @@ from playground.preprocess import (
 from playground.samples import Sample, Samples
 from playground.trainer import Trainer
 from trainloop import LabError, atomic_write
+from trainloop.paths import run_folders
 
 DATA, DATA_JSON, MODEL, DONE = "my-digits.npz", "data.json", "model.npz", "lessons.json"
 IMPORT_AT_ONCE = 500
@@ -97,7 +99,7 @@ class Session:
         self.strokes: list[Stroke] = []
         self.canvas = np.zeros((CANVAS, CANVAS), np.float32)
         self.drawn = 0  # counts changes of the canvas
-        self._pen_at: tuple[float, float] | None = None
+        self._pen_at: tuple | None = None
         self._points: list[tuple[float, float]] = []
         self.trainer = Trainer()
         if net is not None:
@@ -134,7 +136,7 @@ class Session:
 
     # --- drawing ---------------------------------------------------------------------------
 
-    def pen_down(self, x: float, y: float) -> None:
+    def pen_down(self, x: float | int, y: float | int) -> None:
         """Begin a stroke; canvas pixels, 0..280 from the top left."""
         self.pen_up()
         if sum(len(stroke.points) for stroke in self.strokes) < MOST_POINTS:
@@ -142,7 +144,7 @@ class Session:
             add_segment(self.canvas, (x, y), (x, y), self.pen)
             self.drawn += 1
 
-    def pen_move(self, x: float, y: float) -> None:
+    def pen_move(self, x: float | int, y: float | int) -> None:
         """Go on with the stroke, if there is one."""
         if self._pen_at is None or self._pen_at == (x, y) or len(self._points) >= MOST_POINTS:
             return
@@ -274,7 +276,7 @@ class Session:
         self.trainer.one_step()
         self.message = self.trainer.trouble or self.message
 
-    def tick(self, milliseconds: float = 8.0) -> None:
+    def tick(self, milliseconds: float | int = 8.0) -> None:
         """What happens between two frames: train for so long, take in what was read, check."""
         while not self.imported.empty():
             self._importing, found = 0, self.imported.get()
@@ -368,3 +370,19 @@ def _pick(samples: Labelled, count: int, digits: frozenset[int], seed: int) -> L
     each = max(1, count // max(1, len(digits)))
     chosen = [rng.choice(np.flatnonzero(samples.labels == d), each, replace=False) for d in digits]
     return samples.take(rng.permutation(np.concatenate(chosen)) if chosen else slice(0))
+
+
+def first_net(config: PlayConfig) -> Net | None:
+    """The model to begin with: the one named, that of the folder, that of the newest run, or none.
+
+    Raises:
+        LabError: a model was named and cannot be read.
+    """
+    if config.model:
+        return load_net(Path(config.model))
+    for folder in (config.home, *run_folders("playground")):
+        try:
+            return load_net(folder / MODEL)
+        except LabError:
+            continue
+    return None

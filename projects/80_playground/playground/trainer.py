@@ -88,7 +88,7 @@ class Trainer:
 
     # --- training --------------------------------------------------------------------------
 
-    def work(self, milliseconds: float) -> int:
+    def work(self, milliseconds: float | int) -> int:
         """Train for about so long, if it is running; returns the steps made, at least one."""
         if not self.running:
             return 0

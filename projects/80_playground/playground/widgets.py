@@ -15,7 +15,8 @@ PALE = (226, 235, 250)
 TIP_AFTER = 0.5  # seconds that the mouse must rest
 MOST_TEXTS = 1500  # rendered strings to keep
 
-Rect = tuple[float, float, float, float]
+Number = float | int
+Rect = tuple[Number, Number, Number, Number]  # left, top, width, height
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Ui:
         self._tip_since: tuple[str, float] = ("", 0.0)
         self._now = 0.0
 
-    def begin(self, events: Sequence[pygame.event.Event], now: float) -> None:
+    def begin(self, events: Sequence[pygame.event.Event], now: Number) -> None:
         """Start a frame at `now` (s)."""
         self.input.next(events, self.surface.get_size())
         self._now, self._tip = now, None
@@ -118,13 +119,13 @@ class Ui:
 
     def text(
         self,
-        x: float,
-        y: float,
+        x: Number,
+        y: Number,
         text: str,
         size: int = 15,
         colour: tuple = INK,
         bold: bool = False,
-        align: float = 0.0,
+        align: Number = 0.0,
     ) -> int:
         """One line, its top at y; align 0: begins at x, 0.5: centred, 1: ends there. Its width."""
         key = (text, size, colour, bold)
@@ -136,7 +137,7 @@ class Ui:
         self.surface.blit(image, (round(x - align * image.get_width()), round(y)))
         return image.get_width()
 
-    def wrapped(self, text: str, size: int, width: float) -> list[str]:
+    def wrapped(self, text: str, size: int, width: Number) -> list[str]:
         """The text in lines that are no wider than that."""
         lines, line = [], ""
         for word in text.split():
@@ -148,7 +149,7 @@ class Ui:
         return [*lines, line]
 
     def paragraph(
-        self, x: float, y: float, width: float, text: str, size: int = 15, colour: tuple = INK
+        self, x: Number, y: Number, width: Number, text: str, size: int = 15, colour: tuple = INK
     ) -> float:
         """Text in lines; returns the y below it."""
         for line in self.wrapped(text, size, width):
@@ -156,7 +157,7 @@ class Ui:
             y += size * 1.4
         return y
 
-    def clipped(self, text: str, size: int, width: float) -> str:
+    def clipped(self, text: str, size: int, width: Number) -> str:
         """The text, or as much of its beginning as fits, with dots."""
         if self.font(size).size(text)[0] <= width:
             return text
@@ -220,9 +221,9 @@ class Ui:
         self,
         name: str,
         rect: Rect,
-        value: float,
-        low: float,
-        high: float,
+        value: Number,
+        low: Number,
+        high: Number,
         label: str,
         tip: str = "",
         log: bool = False,
@@ -246,7 +247,7 @@ class Ui:
         self.tip((x, y, w, h), tip)
         return float(value)
 
-    def tick_box(self, x: float, y: float, label: str, on: bool, tip: str = "") -> bool:
+    def tick_box(self, x: Number, y: Number, label: str, on: bool, tip: str = "") -> bool:
         """A switch with its label; returns the new state."""
         rect = (x, y, 30 + self.font(14).size(label)[0], 24)
         box = (x, y + 2, 20, 20)
@@ -284,7 +285,7 @@ class Ui:
                 self._pictures[full] = stretched
         self.surface.blit(stretched, place)
 
-    def bar(self, rect: Rect, share: float, colour: tuple = BLUE) -> None:
+    def bar(self, rect: Rect, share: Number, colour: tuple = BLUE) -> None:
         """A horizontal bar, filled to a share of 0..1."""
         x, y, w, h = rect
         pygame.draw.rect(self.surface, LINE, rect, border_radius=4)
@@ -297,8 +298,8 @@ class Ui:
         rect: Rect,
         title: str,
         steps: Sequence[int],
-        lines: Sequence[tuple[str, Sequence[float], tuple]],
-        high: float,
+        lines: Sequence[tuple[str, Sequence[Number], tuple]],
+        high: Number,
         percent: bool = False,
     ) -> None:
         """Lines over steps on an axis from 0 to `high`, each named in its colour."""
@@ -311,7 +312,12 @@ class Ui:
             pygame.draw.line(self.surface, LINE, (left, level), (left + width, level))
             value = share * high
             self.text(
-                left - 5, level - 8, f"{value:.0%}" if percent else f"{value:.1f}", 11, SOFT, align=1
+                left - 5,
+                level - 8,
+                f"{value:.0%}" if percent else f"{value:.1f}",
+                11,
+                SOFT,
+                align=1,
             )
         end = x + w - 10
         for name, values, colour in reversed(lines):

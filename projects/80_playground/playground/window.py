@@ -11,13 +11,11 @@ import pygame
 
 from playground.config import PlayConfig
 from playground.lessons import LESSONS
-from playground.net import Net, load_net
 from playground.panels import PANELS
 from playground.preprocess import CANVAS
-from playground.session import MODEL, Session
-from playground.widgets import BLUE, GREEN, INK, LINE, ORANGE, PANEL, SOFT, Rect, Ui, paper
+from playground.session import Session, first_net
+from playground.widgets import BLUE, GREEN, INK, LINE, ORANGE, PANEL, SOFT, Number, Rect, Ui, paper
 from trainloop import LabError
-from trainloop.paths import run_folders
 
 SIZE = (1280, 800)
 CANVAS_RECT: Rect = (20, 72, 400, 400)
@@ -37,7 +35,7 @@ class Window:
         self._drawing = False
         self._said, self._said_at = "", 0.0
 
-    def frame(self, events: Sequence[pygame.event.Event], now: float | None = None) -> bool:
+    def frame(self, events: Sequence[pygame.event.Event], now: Number | None = None) -> bool:
         """One frame: what was done, some training, and all drawn anew. False when it is closed."""
         now = time.perf_counter() if now is None else now
         ui = self.ui
@@ -168,7 +166,7 @@ class Window:
             if ui.button(rect, name, f"F{index + 1}", f"f{index + 1}", on=index == self.panel):
                 self.panel = index
 
-    def _message(self, now: float) -> None:
+    def _message(self, now: Number) -> None:
         if self.session.message != self._said:
             self._said, self._said_at = self.session.message, now
         if now - self._said_at > 12:
@@ -180,22 +178,6 @@ class Window:
 def scale_down() -> float:
     """Canvas units to the radius on the screen: the canvas is drawn larger than it is."""
     return 2 * CANVAS / CANVAS_RECT[2]
-
-
-def first_net(config: PlayConfig) -> Net | None:
-    """The model to begin with: the one named, that of the folder, that of the newest run, or none.
-
-    Raises:
-        LabError: a model was named and cannot be read.
-    """
-    if config.model:
-        return load_net(Path(config.model))
-    for folder in (config.home, *run_folders("playground")):
-        try:
-            return load_net(folder / MODEL)
-        except LabError:
-            continue
-    return None
 
 
 def play(config: PlayConfig) -> None:

@@ -30,8 +30,8 @@ class Labelled(NamedTuple):
 EMPTY = Labelled(np.zeros((0, PIXELS), np.uint8), np.zeros(0, np.int64))
 
 
-def unit(images: UInt8[np.ndarray, "N 784"], out: np.ndarray | None = None) -> np.ndarray:
-    """Pixels as the net wants them: float32, 0 to 1, (N, 784)."""
+def unit(images: UInt8[np.ndarray, "*N 784"], out: np.ndarray | None = None) -> np.ndarray:
+    """Pixels as the net wants them: float32, 0 to 1."""
     return np.multiply(images, np.float32(1 / 255), out=out, dtype=np.float32)
 
 
@@ -65,7 +65,9 @@ def splits(data: str, seed: int) -> tuple[Labelled, Labelled, Labelled]:
         place[mine] = (np.arange(len(mine)) + 0.5) / max(1, len(mine))
     parts = [place < 0.7, (place >= 0.7) & (place < 0.85), place >= 0.85]
     for part in parts:
-        check(part.any(), f"{data} has {len(order)} samples, too few for training and two tests")
+        check(
+            bool(part.any()), f"{data} has {len(order)} samples, too few for training and two tests"
+        )
     return tuple(samples.take(part) for part in parts)
 
 

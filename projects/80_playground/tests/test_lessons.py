@@ -146,7 +146,6 @@ def test_8_change_its_mind(session, draw, taught):
     assert not is_done(session, 8)
     # Ink is added until it is a 0: here all of it at once.
     draw(session, 0)
-    session.undo_first = None
     if session.look().answer != 0:
         session.pen = 50
         draw(session, 0)

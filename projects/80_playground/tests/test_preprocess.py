@@ -44,7 +44,7 @@ def test_place_and_size_of_a_drawing_do_not_matter(digit, points):
     # A canvas of whole pixels and a box of whole rows: a shift by one pixel of 28 can come of it.
     for other in images[1:]:
         shifts = [np.roll(other, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        assert min(np.abs(shift - images[0]).mean() for shift in shifts) < 0.025
+        assert min(np.abs(shift - images[0]).mean() for shift in shifts) < 0.05
 
 
 def test_what_is_prepared_stays_as_it_is(points):

@@ -20,6 +20,7 @@ epoch; what counts is the CPU time of the process, since a neighbour takes wall 
 scikit-learn gets its floats ready made; ours are made of bytes batch by batch, and that counts.
 """
 
+# ruff: noqa: E402 (the number of threads must be set before NumPy is loaded)
 import os
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):

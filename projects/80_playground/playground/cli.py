@@ -6,7 +6,7 @@ from trainloop import entry_point, parse
 
 @entry_point
 def train() -> None:
-    """Train the NumPy net without a window; accuracy and loss of each epoch, one test at the end."""
+    """Train the NumPy net without a window; accuracy and loss of each epoch, a test at the end."""
     config = parse(options.TrainConfig, train.__doc__)
     from playground.train import train as run
 

@@ -31,7 +31,7 @@ def test_help(command, monkeypatch, capsys):
         (["train", "--noise", "0.9"], "--noise must be 0 to 0.5"),
         (["train", "--lr", "-1"], "--lr must not be negative"),
         (["train", "--clip", "0"], "--clip must be above 0"),
-        (["train", "--resume"], "no "),
+        (["train", "--resume"], "nothing to resume"),
         (["play", "--model", "gone.npz"], "no file at gone.npz"),
         (["play", "--port", "70000"], "--port must be"),
         (["play", "--web", "--home", "empty"], "no model to guess with"),

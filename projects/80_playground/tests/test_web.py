@@ -172,8 +172,15 @@ class Browser:
             os.dup2(read, 3)
             os.dup2(write, 4)
 
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                 "--no-first-run", f"--user-data-dir={home}", "--remote-debugging-pipe"]  # fmt: skip
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            f"--user-data-dir={home}",
+            "--remote-debugging-pipe",
+        ]
         self.process = subprocess.Popen(
             [BROWSER, *flags, "about:blank"],
             preexec_fn=hand_over,

@@ -251,7 +251,7 @@ def test_half_an_hour_at_sixty_frames_compressed(window, points, drawn):
     session.start()
     rng, frames, now = np.random.default_rng(0), 150, 0.0
     sizes = []
-    for frame in range(frames):
+    for _ in range(frames):
         digit = int(rng.integers(10))
         events = strokes(points, digit, rng=rng)
         events.append(key(str(digit)) if rng.random() < 0.7 else key("c"))

@@ -288,7 +288,7 @@ def _confusion(window: "Window", rect: Rect) -> None:
         kept = window.kept["confusion"] = (key, confusion(own.labels, answers))
     table = kept[1]
     ui.text(x, y, "Your drawings", 15, INK, bold=True)
-    said = f"{np.trace(table)} of {table.sum()} read right" if len(own.labels) else "none yet"
+    said = f"{np.trace(table)} of {table.sum()} right" if len(own.labels) else "none yet"
     ui.text(x + 244, y + 2, said, 12, SOFT, align=1)
     side, left, top = 20, x + 40, y + 50
     ui.text(left + 100, y + 28, "the net says", 11, SOFT, align=0.5)

@@ -1,5 +1,6 @@
 """What the window promises, measured: frames while training, guesses, samples after SIGKILL."""
 
+import math
 import os
 import signal
 import subprocess
@@ -66,7 +67,10 @@ def frame_times(home: Path, frames: int, run: Run) -> tuple[np.ndarray, np.ndarr
     for frame in run.steps(0):
         window.panel = frame * len(PANELS) // (frames + 1)
         angle = frame / 15
-        place = (x + side * (0.5 + 0.3 * np.cos(angle)), y + side * (0.5 + 0.35 * np.sin(angle)))
+        place = (
+            round(x + side * (0.5 + 0.3 * math.cos(angle))),
+            round(y + side * (0.5 + 0.35 * math.sin(angle))),
+        )
         kind = pygame.MOUSEBUTTONDOWN if frame % 95 == 1 else pygame.MOUSEMOTION
         if frame % 95 == 0:
             kind = pygame.MOUSEBUTTONUP

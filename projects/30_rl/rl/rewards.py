@@ -53,7 +53,8 @@ def shaping(
 
 # --- MountainCar: a weak car in a valley, -1 a step until it is on the hill ----------------------
 
-GRAVITY, FORCE = 0.0025, 0.001  # of the environment
+GRAVITY = 0.0025  # of the environment
+BOTTOM = -np.pi / 6  # the valley's
 
 
 def energy(observation: Observations) -> Float[ndarray, " N"]:
@@ -80,8 +81,11 @@ def car_dense(before, actions, after, reward, terminated, truncated):
 
 
 def car_hacked(before, actions, after, reward, terminated, truncated):
-    """ "Be fast": pays the speed, so that the car never ends the fun at the flag."""
-    return 100 * np.abs(after[:, 1])
+    """ "Pass the checkpoint": 1 whenever the car passes the valley's bottom to the right.
+
+    On the way to the flag there is no way around it, and none is as quick as there and back again.
+    """
+    return ((before[:, 0] < BOTTOM) & (after[:, 0] >= BOTTOM)).astype(np.float64)
 
 
 # --- CartPole: a pole on a cart, 1 a step until it falls or the cart leaves ----------------------
@@ -105,8 +109,11 @@ def pole_dense(before, actions, after, reward, terminated, truncated):
 
 
 def pole_hacked(before, actions, after, reward, terminated, truncated):
-    """ "Be upright", paid whenever the pole passes the upright: so it is made to wobble."""
-    return 0.1 * reward + (before[:, 2] * after[:, 2] < 0)
+    """ "Do not lean": -1 for each step with the pole off the upright by more than half a degree.
+
+    Nobody said that it should last: who falls at once pays least.
+    """
+    return -(np.abs(after[:, 2]) > 0.01).astype(np.float64)
 
 
 POTENTIALS = {"MountainCar-v0": car_potential, "CartPole-v1": pole_potential}

@@ -94,13 +94,13 @@ def test_energy_is_kept_where_nobody_pushes():
     [
         ("MountainCar-v0", "sparse", [0.5, 0.03], True, False, 1),
         ("MountainCar-v0", "sparse", [0.4, 0.03], False, True, 0),
-        ("MountainCar-v0", "hacked", [0.5, -0.03], True, False, 3),
+        ("MountainCar-v0", "hacked", [0.5, 0.03], True, False, 0),  # it was past the bottom before
         ("MountainCar-v0", "dense", [-np.pi / 6, 0.0], False, False, 1 - 0.5),
         ("CartPole-v1", "sparse", [0, 0, 0, 0], False, True, 1),
         ("CartPole-v1", "sparse", [3, 0, 0, 0], True, True, 0),
         ("CartPole-v1", "sparse", [0, 0, 0, 0], False, False, 0),
-        ("CartPole-v1", "hacked", [0, 0, -0.1, 0], False, False, 0.1 + 1),
-        ("CartPole-v1", "hacked", [0, 0, 0.1, 0], False, False, 0.1),
+        ("CartPole-v1", "hacked", [0, 0, -0.02, 0], False, False, -1),
+        ("CartPole-v1", "hacked", [0, 0, 0.009, 0], False, False, 0),
         ("CartPole-v1", "dense", [2.4, 0, 0, 0], False, False, 0.5),
     ],
 )
@@ -111,6 +111,16 @@ def test_what_each_reward_pays(env, name, after, terminated, truncated, expected
         np.array([terminated]), np.array([truncated]),
     )  # fmt: skip
     assert paid[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_checkpoint_pays_to_the_right_only():
+    """A car that rocks about the bottom is paid once a period, whatever it does on the hill."""
+    places = np.array([-0.6, -0.53, -0.52, -0.4, -0.53, -0.6, -0.5])
+    paid = reward_function("MountainCar-v0", "hacked", 0.99)(
+        np.stack([places[:-1], np.zeros(6)], 1), None, np.stack([places[1:], np.zeros(6)], 1),
+        -np.ones(6), np.zeros(6, bool), np.zeros(6, bool),
+    )  # fmt: skip
+    np.testing.assert_array_equal(paid, [0, 1, 0, 0, 0, 1])
 
 
 def test_no_such_reward():

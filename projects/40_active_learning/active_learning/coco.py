@@ -234,7 +234,7 @@ def load_folder(folder: Path, split: str, size: int) -> Frames:
     check(
         not missing,
         f"{files[0]} does not list {len(missing)} of {len(names)} photos, first "
-        f"{missing[0] if missing else ''}: a study needs every label; for real labelling see `next`",
+        f"{missing[0] if missing else ''}: a study needs every label (`next` does not)",
     )
     low, high = SHARES[split]
     chosen = [name for name in names if low <= hundredth(name) < high]

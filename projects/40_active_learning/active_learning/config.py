@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from active_learning.pools import POOLS, Knobs, knobs
 from trainloop import RunOptions, check
@@ -159,13 +161,13 @@ class StudyConfig(TrainConfig):
     """Go on without this terminal, writing to study.log in the folder of runs."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CompareConfig:
     """Two strategies, from the curves recorded so far, paired by seed."""
 
-    a: Strategy
+    a: Annotated[Strategy, tyro.conf.Positional]
     """The one that is said to be better."""
-    b: Strategy
+    b: Annotated[Strategy, tyro.conf.Positional]
     """The one to hold it against."""
     pool: str = ""
     """Curves of that pool; left out: of the newest run that has both."""
@@ -195,7 +197,7 @@ class NextConfig:
     """Folder of photos, with subfolders."""
     labelled: tuple[Path, ...] = ()
     """COCO JSON as CVAT or Label Studio export it; none: nothing is labelled yet."""
-    n: int = 50
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 50
     """Photos to label next."""
     strategy: Strategy = "diverse-class-entropy"
     """Who chooses them."""

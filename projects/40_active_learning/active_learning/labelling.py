@@ -1,4 +1,4 @@
-"""Which photos to label next, for real: labels come from CVAT or Label Studio and go there again."""
+"""Which photos to label next, for real: labels come from CVAT or Label Studio and go back."""
 
 import json
 import sys
@@ -110,7 +110,7 @@ def proposals(
     sizes: list[tuple[int, int]],
     classes: tuple[str, ...],
 ) -> dict:
-    """COCO of the chosen photos: boxes in their own pixels, with scores, for a person to correct."""
+    """COCO of the chosen photos: boxes in their own pixels, with scores, to be corrected."""
     images, annotations = [], []
     for number, row in enumerate(chosen.tolist(), 1):
         width, height = sizes[row]

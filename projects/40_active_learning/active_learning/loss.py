@@ -11,6 +11,7 @@ from active_learning.model import STRIDE, Output
 
 ALPHA, BETA = 2, 4  # of the focal loss; the paper's
 NEAR = 0.3  # of the Gaussian: cells that learn a class
+LABEL_WEIGHT = 1.0
 LEAST_SIGMA = 0.7  # cells
 
 
@@ -77,7 +78,7 @@ def detection_losses(output: Output, targets: Targets) -> Losses:
     index = targets.cell[:, None].expand(-1, 4, -1)
     said = output.box.flatten(2).gather(2, index).transpose(1, 2)  # (B, M, 4)
     box = (F.l1_loss(said, targets.box, reduction="none").sum(-1) * targets.present).sum() / objects
-    return Losses(heat, label, box)
+    return Losses(heat, LABEL_WEIGHT * label, box)
 
 
 def focal_loss(logits: Float[Tensor, "*n"], target: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

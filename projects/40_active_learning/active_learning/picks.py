@@ -112,7 +112,7 @@ def pictures(config: CurveConfig, curve_folder: Path, device: torch.device) -> d
 
 
 def plane(seen: Predictions) -> Float[ndarray, "N 2"]:
-    """t-SNE of the frames' features: near frames stay near, distances between heaps mean nothing."""
+    """t-SNE of the frames' features: what is near stays near, far means nothing."""
     from sklearn.manifold import TSNE
 
     points = standardised(seen.embedding).numpy()

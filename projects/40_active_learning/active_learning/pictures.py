@@ -83,7 +83,9 @@ def draw_sheet(
             canvas[y : y + size, x : x + size] = image
             for box, label in zip(pool.boxes[frame], pool.labels[frame], strict=True):
                 if label >= 0:
-                    draw_box(axis, box.numpy() + [x, y, x, y], f"C{int(label) % 10}", lw=1.0)
+                    draw_box(
+                        axis, box.numpy() + np.array([x, y, x, y]), f"C{int(label) % 10}", lw=1.0
+                    )
     axis.imshow(canvas, interpolation="nearest")
     axis.set(xticks=[], yticks=[size / 2 + r * (size + gap) for r in range(len(rows))])
     axis.set_yticklabels([name for name, _ in rows], fontsize=9)

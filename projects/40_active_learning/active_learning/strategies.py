@@ -226,9 +226,8 @@ def k_centres(
     distance = torch.full((len(points),), torch.inf)
 
     def near(row: int) -> None:
-        torch.minimum(distance, norm - 2 * (points @ points[row]) + norm[row], out=distance).clamp_(
-            min=0
-        )
+        gap = norm - 2 * (points @ points[row]) + norm[row]
+        torch.minimum(distance, gap.clamp_(min=0), out=distance)  # -inf of what is chosen stays
 
     for row in centres.nonzero()[:, 0].tolist():
         near(row)

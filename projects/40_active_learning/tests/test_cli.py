@@ -1,6 +1,7 @@
 """The commands: help, and misuse as one line with exit code 2."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,9 +74,9 @@ def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
         (CurveConfig, {"passes": 1}),
         (TrainConfig, {"workers": -1}), (TrainConfig, {"target": 1.0}), (StudyConfig, {"seeds": 1}),
         (CompareConfig, {"target": -0.1, "a": "entropy", "b": "random"}),
-        (NextConfig, {"steps": 0, "data": "x"}), (NextConfig, {"seed": -1, "data": "x"}),
-        (NextConfig, {"image_size": 130, "data": "x"}),
-        (NextConfig, {"strategy": "oracle", "data": "x"}),
+        (NextConfig, {"steps": 0, "data": Path("x")}), (NextConfig, {"seed": -1, "data": Path("x")}),
+        (NextConfig, {"image_size": 130, "data": Path("x")}),
+        (NextConfig, {"strategy": "oracle", "data": Path("x")}),
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line(config, wrong):

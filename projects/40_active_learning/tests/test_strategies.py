@@ -99,6 +99,20 @@ def test_uncertainty_leaves_the_certain_frame(name, made_up):
     assert 17 not in chosen.tolist()
 
 
+def worths(strategy, predictions: Predictions) -> list[float]:
+    """What a strategy thinks each frame is worth."""
+    found = []
+
+    def best(query, worth):
+        found.append(worth)
+        return torch.zeros(1, dtype=torch.long)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strategies, "best", best)
+        strategy(ask(predictions, 1))
+    return found[0].tolist()
+
+
 def test_entropy_on_paper():
     """One object, half there, one of two classes: 1/4, 1/4 and 1/2 make 1.5 ln 2."""
     one = Predictions(
@@ -115,11 +129,7 @@ def test_entropy_on_paper():
     assert top[0, 0].tolist() == pytest.approx([0.45, 0.45, 0.1])
     # least confidence: 1 - 0.45 and 1 - 0.8; margin: 1 - 0 and 1 - 0.7
     for function, expected in ((strategies.least_confidence, 0.75), (strategies.margin, 1.3)):
-        worth = []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(strategies, "best", lambda query, w, out=worth: out.append(w))
-            function(ask(few, 1))
-        assert worth[0].tolist() == pytest.approx([expected], abs=1e-6)
+        assert worths(function, few) == pytest.approx([expected], abs=1e-6)
 
 
 def test_sum_mean_and_max_differ(made_up):

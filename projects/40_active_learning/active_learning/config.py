@@ -25,7 +25,7 @@ Pool = Literal[tuple(POOLS)]
 class DetectorOptions(RunOptions):
     """The pool, and the detector that is trained again and again."""
 
-    steps: int = 300
+    steps: int = 240
     """Optimiser steps of each training, however many frames are labelled."""
     pool: Pool = "half-empty"
     """Rendered scenes of that name; `pools.py` says what each is for."""
@@ -51,10 +51,10 @@ class DetectorOptions(RunOptions):
     """Share of dark scenes."""
     batch_size: int = 16
     """Frames a step."""
-    lr: float = 4e-3
+    lr: float = 6e-3
     """Peak learning rate of AdamW."""
     width: int = 16
-    """Channels at half resolution; 16: 89 thousand parameters."""
+    """Channels at half resolution; 16: 72 thousand parameters."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,9 +92,9 @@ class CurveConfig(DetectorOptions):
     """Who chooses the frames to label; `strategies.py` has a function for each."""
     start: int = 60
     """Frames labelled at first, drawn by the seed, the same for all strategies."""
-    query: int = 60
+    query: int = 80
     """Frames labelled in each round."""
-    rounds: int = 4
+    rounds: int = 3
     """Rounds after the first training."""
     members: int = 3
     """Nets of the committee, the evaluated one among them."""

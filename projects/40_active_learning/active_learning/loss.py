@@ -11,7 +11,7 @@ from active_learning.model import STRIDE, Output
 
 ALPHA, BETA = 2, 4  # of the focal loss; the paper's
 NEAR = 0.3  # of the Gaussian: cells that learn a class
-LABEL_WEIGHT = 1.0
+LABEL_WEIGHT = 3.0  # classes are learned last, and most of what is wrong is their confusion
 LEAST_SIGMA = 0.7  # cells
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,11 +61,11 @@ class Detector(nn.Module):
             self.head.bias[1:3] = 0.5
             self.head.bias[3:5] = 1.5  # exp: 4.5 cells, 18 pixels
 
-    def forward(self, images: UInt8[Tensor, "B C H W"]) -> Output:
+    def forward(self, images: Shaped[Tensor, "B C H W"]) -> Output:
         neck = self.features(images)
         return self.heads(F.dropout2d(neck, DROPOUT, self.training))
 
-    def features(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B F h w"]:
+    def features(self, images: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B F h w"]:
         """Everything before dropout and the head."""
         x = (images.float() - 110) / 50
         x = self.stem(x.contiguous(memory_format=torch.channels_last))  # (B, F, H/4, W/4)

@@ -53,8 +53,8 @@ POOLS: dict[str, Knobs] = {
     "one-rare": Knobs(frames=2_400, empty=0.0, objects=2, clip=1, rare=1, rarity=30.0),
     # A pool of nearly empty frames: one object in ten frames, as a wildlife camera sees them.
     "wildlife": Knobs(frames=2_400, empty=0.9, objects=2, clip=4, rare=5, rarity=4.0),
-    # 300 frames, for the oracle, which trains for every batch that it considers.
-    "small": Knobs(frames=300),
+    # 600 frames, for the oracle, which trains for every batch that it considers.
+    "small": Knobs(frames=600),
 }
 
 

@@ -81,11 +81,11 @@ def curve(config: CurveConfig) -> dict[str, float | int | None]:
         run.log(
             step,
             **{
-                f"{strategy}/round": at,
-                f"{strategy}/frames": len(rows),
-                f"{strategy}/boxes": int((labels >= 0).sum()),
-                f"{strategy}/empty": int((labels < 0).all(1).sum()),
-                f"{strategy}/scarcest": int(class_counts(pool, rows).min()),
+                f"{strategy}/round": float(at),
+                f"{strategy}/frames": float(len(rows)),
+                f"{strategy}/boxes": float((labels >= 0).sum()),
+                f"{strategy}/empty": float((labels < 0).all(1).sum()),
+                f"{strategy}/scarcest": float(class_counts(pool, rows).min()),
                 f"{strategy}/ap50": float(np.nanmean(ap50)),
                 f"{strategy}/ap": float(np.nanmean(ap)),
                 f"{strategy}/ap50_worst": float(np.nanmin(ap50)),

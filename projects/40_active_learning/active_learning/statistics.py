@@ -141,7 +141,7 @@ def sentence(a: str, b: str, found: Comparison) -> str:
     """What the interval of the ratio allows to say."""
     ratio = found.ratio
     if not math.isfinite(ratio.value):
-        return f"{a} does not reach AP50 {found.target:.2f}, {b} does"
+        return f"{a} does not reach AP50 {found.target:.2f}: no ratio of its {found.unit} to {b}'s"
     said = "not shown"
     if ratio.high < 1:
         said = f"fewer {found.unit}"

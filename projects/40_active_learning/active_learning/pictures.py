@@ -19,6 +19,8 @@ from active_learning.statistics import Curves
 STYLE = {"random": ("0.35", "o"), "non-empty": ("C2", "s"), "entropy": ("C1", "^")}
 """Colours and markers that a strategy has in every picture; others take the next colours."""
 SHEET_COLUMNS = 15
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+"""The t that 95% lie within, for 2, 3 .. 11 values; more are treated as 11."""
 
 
 def style(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -46,11 +48,15 @@ def draw_curves(curves: dict[str, Curves], title: str, most: int = 7) -> Figure:
                 axis.plot(cost, mean, color="0.8", lw=1, zorder=1)
                 continue
             if len(c.seeds) > 1:
-                half = 1.96 * c.ap50.std(0, ddof=1) / np.sqrt(len(c.seeds))
+                count = len(c.seeds)
+                quantile = STUDENT[min(count, len(STUDENT) + 1) - 2]
+                half = quantile * c.ap50.std(0, ddof=1) / np.sqrt(count)
                 axis.fill_between(cost, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
             axis.plot(cost, mean, color=colour, marker=marker, ms=5, label=name)
         axis.set_xlabel(f"labelled {unit}")
         axis.grid(alpha=0.25)
+    top = max(float(c.ap50.mean(0).max()) for c in curves.values())
+    axes[0].set_ylim(0, min(1.0, 1.25 * max(top, 0.01)))
     axes[0].set_ylabel("AP50 on test frames")
     axes[0].set_title("what a frame costs", fontsize=10)
     axes[1].set_title("what a box costs", fontsize=10)

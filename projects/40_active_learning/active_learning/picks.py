@@ -23,7 +23,7 @@ from active_learning.protocol import START, load_splits, train_members
 from active_learning.scenes import Frames
 from active_learning.statistics import reliability, spearman
 from active_learning.strategies import object_entropy, standardised
-from trainloop import Run, atomic_write, check, load_checkpoint
+from trainloop import Run, atomic_write, check, load_checkpoint, pick_device
 from trainloop.folder import read_json
 from trainloop.paths import run_folders
 
@@ -43,9 +43,9 @@ def picks(config: PicksConfig) -> None:
     about = read_json(curve_folder / "config.json")["config"]
     known = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
     options = CurveConfig(**{**known, "resume": False})
-    run = Run("active-learning", options, "picks", folder)
-    for name, figure_or_bytes in pictures(options, curve_folder, run.device).items():
-        write(folder, name, figure_or_bytes)
+    device = pick_device(options.device)
+    for name, drawn in pictures(options, curve_folder, device).items():
+        write(folder, name, drawn)
         print(folder / name)
 
 
@@ -53,12 +53,13 @@ def find(config: PicksConfig) -> tuple[Path, Path]:
     """The folder to draw into, and that of the curve."""
     folders = [Path(config.run).absolute()] if config.run else run_folders("active-learning")
     for folder in folders:
-        wanted = "*" if config.seed is None else f"seed-{config.seed}"
-        within = sorted(folder.glob(f"trainings/{wanted}/active-learning/*/last.pt"))
-        alone = [folder / "last.pt"] if (folder / "last.pt").is_file() else []
-        for path in [*within, *alone]:
-            if not path.parent.is_symlink():
-                return folder, path.parent
+        homes = [folder, *sorted(folder.glob("trainings/*/active-learning/*"))]
+        for home in homes:
+            if home.is_symlink() or not (home / "last.pt").is_file():
+                continue
+            about = read_json(home / "config.json")
+            if about["command"] == "curve" and config.seed in (None, about["config"]["seed"]):
+                return folder, home
     seed = "" if config.seed is None else f" of seed {config.seed}"
     check(False, f"no curve{seed} in {config.run or 'runs of active-learning'}: `train` first")
     raise AssertionError

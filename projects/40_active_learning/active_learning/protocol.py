@@ -80,16 +80,15 @@ def curve(config: CurveConfig) -> dict[str, float | int | None]:
         labels = pool.labels[rows]
         run.log(
             step,
-            **{
-                f"{strategy}/round": float(at),
-                f"{strategy}/frames": float(len(rows)),
-                f"{strategy}/boxes": float((labels >= 0).sum()),
-                f"{strategy}/empty": float((labels < 0).all(1).sum()),
-                f"{strategy}/scarcest": float(class_counts(pool, rows).min()),
-                f"{strategy}/ap50": float(np.nanmean(ap50)),
-                f"{strategy}/ap": float(np.nanmean(ap)),
-                f"{strategy}/ap50_worst": float(np.nanmin(ap50)),
-            },
+            strategy=strategy_number(strategy, config.strategies),
+            round=float(at),
+            frames=float(len(rows)),
+            boxes=float((labels >= 0).sum()),
+            empty=float((labels < 0).all(1).sum()),
+            scarcest=float(class_counts(pool, rows).min()),
+            ap50=float(np.nanmean(ap50)),
+            ap=float(np.nanmean(ap)),
+            ap50_worst=float(np.nanmin(ap50)),
         )
         # After the first training every strategy asks for its first batch; later the one at work.
         asking = [strategy] if strategy != START else list(config.strategies)
@@ -98,6 +97,11 @@ def curve(config: CurveConfig) -> dict[str, float | int | None]:
                 ledger.add(name, ask(name, pool, rows, nets, config, run.device, at))
         run.save(step)
     return run.finish(trainings=config.trainings)
+
+
+def strategy_number(name: str, strategies: tuple[str, ...]) -> float:
+    """Which strategy a row of metrics.jsonl is of: its place among the options, -1 for `start`."""
+    return -1.0 if name == START else float(strategies.index(name))
 
 
 def load_splits(config: CurveConfig) -> tuple[Frames, Frames]:

@@ -42,7 +42,7 @@ from trainloop.paths import run_folders
 
 PROJECT = "active-learning"
 UNITS = ("frames", "boxes")
-NO_SETTING = ("strategies", "seed", "device", "resume", "steps_done")
+NO_SETTING = ("strategies", "seed", "device", "resume")
 """Options of `curve` that two curves need not share to be held against each other."""
 
 
@@ -173,7 +173,7 @@ def gather(folders: list[Path]) -> dict[str, Curves]:
     found: dict[str, dict[int, list[list[float]]]] = {}
     for folder in folders:
         config = read_json(folder / "config.json")["config"]
-        rows = read_rows(folder / "metrics.jsonl")
+        rows = read_rows(folder / "metrics.jsonl", config["strategies"])
         for name in config["strategies"]:
             points = rows.get(START, []) + rows.get(name, [])
             if len(points) == config["rounds"] + 1:
@@ -186,15 +186,14 @@ def gather(folders: list[Path]) -> dict[str, Curves]:
     return curves
 
 
-def read_rows(path: Path) -> dict[str, list[list[float]]]:
+def read_rows(path: Path, strategies: list[str]) -> dict[str, list[list[float]]]:
     """Frames, boxes and AP50 of each round by strategy, in the order of the rounds."""
+    names = [*strategies, START]  # start is number -1
     rows: dict[str, list[list[float]]] = {}
     for line in path.read_text("utf-8").splitlines():
         record = json.loads(line)
-        names = {key.partition("/")[0] for key in record if "/" in key}
-        for name in names:
-            point = [record[f"{name}/{key}"] for key in ("frames", "boxes", "ap50")]
-            rows.setdefault(name, []).append(point)
+        point = [record[key] for key in ("frames", "boxes", "ap50")]
+        rows.setdefault(names[int(record["strategy"])], []).append(point)
     return rows
 
 

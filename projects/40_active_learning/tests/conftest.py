@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from active_learning import scenes
 from active_learning.config import CurveConfig
 from active_learning.pools import Knobs
 from active_learning.predictions import Predictions
@@ -31,7 +32,10 @@ def pool() -> Frames:
 
 
 @pytest.fixture
-def tiny() -> CurveConfig:
+def tiny(monkeypatch) -> CurveConfig:
+    """Its options, with few frames to be measured on."""
+    monkeypatch.setattr(scenes, "TEST_FRAMES", 60)
+    monkeypatch.setattr(scenes, "VALIDATION_FRAMES", 60)
     return CurveConfig(**TINY)
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import tyro
 from PIL import Image
 
@@ -29,11 +29,24 @@ from active_learning.study import (
     rows_csv,
 )
 from active_learning.train import train
-from trainloop import LabError
+from trainloop import LabError, Training
+from trainloop.folder import newest_folder
+from trainloop.testing import assert_same_run
 
 from .conftest import TINY
 
 SMALL = TrainConfig(**{**TINY, "rounds": 1}, seeds=2)
+
+
+def train_here(run, jobs, workers=0, command="train"):
+    """`train_all` in this process: five starts of torch are most of what a small study costs."""
+    done = {}
+    for name, options in jobs.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAB_RUNS", str(run.folder / "trainings" / name))
+            metrics = curve(tyro.cli(CurveConfig, args=options))
+            done[name] = Training(newest_folder("active-learning", command), metrics, True)
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +55,7 @@ def studied(tmp_path_factory):
     home = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(home))
+        patch.setattr(study_module, "train_all", train_here)
         train(SMALL)
     return (home / "active-learning/latest").resolve()
 
@@ -85,44 +99,28 @@ def test_options_survive_the_command_line():
     assert default.strategies == StudyConfig().strategies
 
 
-def test_killed_and_resumed_is_as_left_alone(studied, tmp_path):
-    """SIGKILL to the study and its curve in the middle; --resume ends with the same rows."""
-    words = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "rounds": 1, "seeds": 2}.items()]
-    code = "from active_learning.cli import train; train()"
-    environment = {**os.environ, "LAB_RUNS": str(tmp_path / "cut"), "OMP_NUM_THREADS": "1"}
-
-    def start(*more: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *words, "--workers=1", *more],
-            env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    home = tmp_path / "cut/active-learning"
-    process = start()
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        lines = [
-            path.read_text().count("\n") for path in home.glob("*/trainings/*/*/*/metrics.jsonl")
-        ]
-        if any(lines):
-            break
-        time.sleep(0.02)
-    for child in children(process.pid):
-        os.kill(child, signal.SIGKILL)
+def test_killed_and_resumed_is_as_left_alone(runs, monkeypatch, tmp_path):
+    """SIGKILL between two trainings, or in one; --resume ends with the same rows and picks."""
+    code = "from active_learning.cli import curve; curve()"
+    words = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items()]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], env={**os.environ, **threads},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    home = runs / "active-learning"
+    deadline = time.monotonic() + 300
+    while not any(path.stat().st_size for path in home.glob("*/last.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.kill()
     process.wait()
     assert not list(home.glob("*/summary.json")), "it was still at work"
-    assert start("--resume").wait() == 0
-    again = (home / "latest/rows.csv").read_text()
-    assert again == (studied / "rows.csv").read_text()
-
-
-def children(pid: int) -> list[int]:
-    """Processes that this one started."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
-    )
-    return [int(word) for word in listed.stdout.split()]
+    curve(CurveConfig(**TINY, resume=True))
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path / "whole"))
+    curve(CurveConfig(**TINY))
+    assert_same_run(home / "latest", tmp_path / "whole/active-learning/latest", "active-learning")
 
 
 def test_compare_pairs_what_is_recorded(studied, monkeypatch, capsys):

@@ -43,7 +43,7 @@ POOLS: dict[str, Knobs] = {
     "rare": Knobs(frames=2_400, objects=2, clip=1, rare=5, rarity=12.0),
     # Half of the frames are empty, the others are 60 scenes filmed 20 times each.
     "clips": Knobs(clip=20),
-    # A camera that stood still: the longest of about 300 clips is a sixth of the pool.
+    # A camera that stood still: the longest of 300 clips is a seventh of the pool.
     "parked": Knobs(frames=2_400, clip=8, parked=1.0),
     # Both: rare classes, seen by a camera that stood still.
     "rare-parked": Knobs(frames=2_400, objects=2, clip=8, parked=1.0, rare=5, rarity=12.0),

@@ -54,7 +54,7 @@ def test_lengths_of_clips():
     assert equal.tolist() == [6] * 10
     parked = clip_lengths(POOLS["parked"])
     assert parked.sum() == 2400
-    assert parked.min() == 1
+    assert 1 <= parked.min() < 4
     assert 0.12 < parked[0] / 2400 < 0.2
 
 

@@ -14,7 +14,7 @@ from active_learning.config import DetectorOptions
 from active_learning.loss import detection_losses, make_targets
 from active_learning.model import STRIDE, Detections, Detector, decode
 from active_learning.scenes import Frames
-from trainloop import Batches, warmup_cosine
+from trainloop import Batches, NonFiniteError, warmup_cosine
 from trainloop.device import seed_step
 
 SHIFT = 4  # pixels that training frames are moved by at most

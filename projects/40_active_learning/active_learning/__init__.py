@@ -1,0 +1,1 @@
+"""active_learning: which images to label next, and the controls that a claim needs."""

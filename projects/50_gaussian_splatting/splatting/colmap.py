@@ -61,7 +61,9 @@ def read_colmap(
     ending = ".bin" if binary else ".txt"
     read = _read_binary if binary else _read_text
     for part in ("images", "points3D"):
-        check((home / (part + ending)).is_file(), f"{home} has cameras{ending} but no {part}{ending}")
+        check(
+            (home / (part + ending)).is_file(), f"{home} has cameras{ending} but no {part}{ending}"
+        )
     try:
         lenses, poses, points = read(home)
     except LabError:
@@ -89,7 +91,9 @@ def _lens(home: Path, model: str, width: int, height: int, values: list[float]) 
     if model == "PINHOLE":
         fx, fy, cx, cy = values
         return width, height, fx, fy, cx, cy
-    raise LabError(f"{home}: camera model {model} has distortion: run `colmap image_undistorter` first")
+    raise LabError(
+        f"{home}: camera model {model} has distortion: run `colmap image_undistorter` first"
+    )
 
 
 # --- binary: little-endian, a count, then records ------------------------------------------------
@@ -145,7 +149,5 @@ def _read_text(home: Path) -> tuple[dict[int, Lens], list[Pose], list[list[float
         ([float(v) for v in row[1:5]], [float(v) for v in row[5:8]], int(row[8]), " ".join(row[9:]))
         for row in rows[::2]
     ]
-    points = [
-        [float(v) for v in row[1:7]] for row in filter(None, _rows(home / "points3D.txt"))
-    ]
+    points = [[float(v) for v in row[1:7]] for row in filter(None, _rows(home / "points3D.txt"))]
     return lenses, poses, points

@@ -35,7 +35,8 @@ class DataOptions(RunOptions):
             self.pixel_variance > 0, f"--pixel-variance must be above 0, not {self.pixel_variance}"
         )
         check(
-            self.precision == "fp32", f"--precision {self.precision}: splatting is done in fp32 only"
+            self.precision == "fp32",
+            f"--precision {self.precision}: splatting is done in fp32 only",
         )
 
 
@@ -98,7 +99,8 @@ class TrainConfig(DataOptions):
         )
         check(not (self.mcmc and self.fixed), "--mcmc and --fixed exclude each other")
         check(
-            0 <= self.refine_until <= 1, f"--refine-until must be in [0, 1], not {self.refine_until}"
+            0 <= self.refine_until <= 1,
+            f"--refine-until must be in [0, 1], not {self.refine_until}",
         )
         check(
             self.grad_threshold > 0, f"--grad-threshold must be above 0, not {self.grad_threshold}"
@@ -220,8 +222,5 @@ class ViewConfig:
 class ExplainConfig:
     """Where the mathematics' pictures go."""
 
-    model: str = ""
-    """A checkpoint of `train` for the picture of what density control sees; left out: the newest
-    run's last, if there is one."""
     out: Path = Path("explain")
     """A folder."""

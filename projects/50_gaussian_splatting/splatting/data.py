@@ -70,8 +70,8 @@ class Scene:
     Attributes:
         points, rgb: on surfaces, with colours in [0, 1]; or random ones in the scene's cube.
         background: RGB behind everything.
-        centre, extent: of the training cameras: their mean, and 1.1 times the farthest one's distance from it
-            (learning rates and size limits of the paper are in these units).
+        extent: 1.1 times the largest distance of a training camera from their mean: the unit of
+            learning rates and size limits.
     """
 
     train: Views
@@ -122,8 +122,13 @@ def load(data: str, size: int = 128, points: int = 2000, init: str = "points") -
         cube = 2 * torch.rand(points, 3, generator=generator) - 1
         found = SPHERE * cube, torch.rand(points, 3, generator=generator)
     chosen = torch.randperm(len(found[0]), generator=generator)[:points]
-    check(len(chosen) >= 4, f"{data} has {len(chosen)} points: at least 4 are needed, or --init random")
-    return Scene(train, val, test, found[0][chosen], found[1][chosen], background, max(extent, 1e-3))
+    check(
+        len(chosen) >= 4,
+        f"{data} has {len(chosen)} points: at least 4 are needed, or --init random",
+    )
+    return Scene(
+        train, val, test, found[0][chosen], found[1][chosen], background, max(extent, 1e-3)
+    )
 
 
 # --- the tabletop --------------------------------------------------------------------------------
@@ -212,7 +217,9 @@ def assemble(found: list[tuple[np.ndarray, Camera, str]], size: int) -> Views:
     images, cameras, names = [], [], []
     for image, camera, name in found:
         there, said = f"{image.shape[1]}x{image.shape[0]}", f"{camera.width}x{camera.height}"
-        check(there == said, f"{name} is {there} pixels, but its camera has {said}: they do not match")
+        check(
+            there == said, f"{name} is {there} pixels, but its camera has {said}: they do not match"
+        )
         image, camera = shrink(image, camera, size)
         if images and image.shape != images[0].shape:
             raise LabError(f"{name} differs in size from {names[0]}: all views must have one size")
@@ -283,7 +290,9 @@ def _colmap(folder: Path, size: int) -> tuple[Views, tuple[Tensor, Tensor] | Non
 
 def _every_eighth(views: Views) -> tuple[Views, Views, Views]:
     """Of views in the order of their names: two in eight are held out, as is the custom."""
-    check(len(views) >= 8, f"{len(views)} views are too few to hold some out: at least 8 are needed")
+    check(
+        len(views) >= 8, f"{len(views)} views are too few to hold some out: at least 8 are needed"
+    )
     rows = range(len(views))
     return (
         views.take(i for i in rows if i % 8 not in (0, 4)),

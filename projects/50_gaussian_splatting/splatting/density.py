@@ -5,6 +5,7 @@ parameters and Adam's averages together, row for row.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,20 +31,30 @@ NOISE_SHARPNESS, NOISE_CENTRE = 100.0, 0.995  # noise is for Gaussians that hard
 MOST_COPIES = 51
 
 
+AVERAGES = ("exp_avg", "exp_avg_sq")
+
+
 class Rows:
     """Parameters and Adam's two averages, changed together."""
 
     def __init__(self, gaussians: Gaussians, optimizer: torch.optim.Optimizer) -> None:
         self.gaussians, self.optimizer = gaussians, optimizer
 
-    def _each(self, parameters: dict[str, Tensor], averages: Any) -> None:
-        for name in PARAMETERS:
-            parameter = getattr(self.gaussians, name)
-            parameter.data, parameter.grad = parameters[name], None
-            state = self.optimizer.state.get(parameter, {})
-            for key in ("exp_avg", "exp_avg_sq"):
-                if key in state:
-                    state[key] = averages(state[key])
+    def _each(self, parameters: dict[str, Tensor], average: Callable[[Tensor], Tensor]) -> None:
+        """Put new tensors in the place of the parameters, and bring their averages along.
+
+        New Parameters, since the step's graph still knows the shape of the old ones.
+        """
+        for group in self.optimizer.param_groups:
+            name, old = group["name"], group["params"][0]
+            new = torch.nn.Parameter(parameters[name])
+            setattr(self.gaussians, name, new)
+            group["params"][0] = new
+            if old in self.optimizer.state:
+                state = self.optimizer.state.pop(old)
+                for key in AVERAGES:
+                    state[key] = average(state[key])
+                self.optimizer.state[new] = state
 
     def keep(self, rows: Tensor) -> None:
         """Only these rows, by index or mask."""
@@ -64,7 +75,7 @@ class Rows:
     def forget(self, name: str, rows: Tensor | None = None) -> None:
         """Set a parameter's averages to 0, of all rows or of some."""
         state = self.optimizer.state.get(getattr(self.gaussians, name), {})
-        for key in ("exp_avg", "exp_avg_sq"):
+        for key in AVERAGES:
             if key in state:
                 state[key][slice(None) if rows is None else rows] = 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -83,20 +84,23 @@ def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 60) -> No
     atomic_write(path, lambda file: file.write(buffer.getvalue()))
 
 
-def orbit(views: Views, count: int, size: int) -> list[Camera]:
-    """Cameras once round what the given ones look at, at their mean height and distance.
-
-    Up is the mean of their own up directions; the middle is the point nearest to all their axes.
-    """
+def surroundings(views: Views) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """What the cameras look at (the point nearest to all their axes), and which way is up."""
     places = torch.stack([camera.position for camera in views.cameras]).cpu()
     axes = torch.stack([camera.rotation[2] for camera in views.cameras]).cpu()
-    up = -torch.stack([camera.rotation[1] for camera in views.cameras]).cpu().mean(0)
-    up = torch.nn.functional.normalize(up, dim=0)
+    ups = -torch.stack([camera.rotation[1] for camera in views.cameras]).cpu()
     off = torch.eye(3) - axes[:, :, None] * axes[:, None, :]  # what is perpendicular to each axis
     middle = torch.linalg.lstsq(off.sum(0), (off @ places[:, :, None]).sum(0)).solution[:, 0]
-    heights = (places - middle) @ up
+    return middle, torch.nn.functional.normalize(ups.mean(0), dim=0)
+
+
+def orbit(views: Views, count: int, size: int) -> list[Camera]:
+    """Cameras once round the middle, at the given ones' mean height and distance."""
+    middle, up = surroundings(views)
+    arms = torch.stack([camera.position for camera in views.cameras]).cpu() - middle
+    heights = arms @ up
     height = float(heights.mean())
-    radius = float(((places - middle) - heights[:, None] * up).norm(dim=1).mean())
+    radius = float((arms - heights[:, None] * up).norm(dim=1).mean())
     side = torch.linalg.cross(up, torch.tensor([1.0, 0.3, 0.1]))
     side = torch.nn.functional.normalize(side, dim=0)
     ahead = torch.linalg.cross(up, side)

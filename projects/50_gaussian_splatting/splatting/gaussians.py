@@ -49,7 +49,7 @@ class Gaussians(nn.Module):
         return torch.cat([self.sh0, self.sh_rest], 1)
 
     def half_covariances(self) -> Float[Tensor, "N 3 3"]:
-        """M = R S, so that the covariance is M M^T (Kerbl 2023, eq. 6): positive by construction."""
+        """M = R S, so that the covariance is M M^T (Kerbl 2023, eq. 6): never negative."""
         return rotations(self.quaternions) * self.scales()[:, None, :]
 
     def tensors(self) -> dict[str, Tensor]:

@@ -75,7 +75,9 @@ def read_ply(path: Path) -> Gaussians:
     properties = [line.split() for line in header if line.startswith("property")]
     names = [words[-1] for words in properties]
     other = [words for words in properties if words[1] not in FLOAT]
-    check(not other, f"{path}: field {other[0][-1] if other else ''} is not float32, as 3DGS has it")
+    check(
+        not other, f"{path}: field {other[0][-1] if other else ''} is not float32, as 3DGS has it"
+    )
     rest = sum(name.startswith("f_rest_") for name in names)
     needed = [n for n in FIELDS if not n.startswith(("n", "f_rest_"))]
     needed += [f"f_rest_{i}" for i in range(rest)]

@@ -53,7 +53,9 @@ class Renderer:
     def check(self, device: torch.device) -> None:
         """LabError where this backend cannot run on that device."""
         if self.backend == "gsplat":
-            check(find_spec("gsplat") is not None, "--backend gsplat: `uv pip install gsplat` first")
+            check(
+                find_spec("gsplat") is not None, "--backend gsplat: `uv pip install gsplat` first"
+            )
             check(device.type == "cuda", f"--backend gsplat needs --device cuda, not {device.type}")
             check(self.by_depth, "--backend gsplat always sorts by depth: leave out --unsorted")
         elif self.backend == "tiles":

@@ -6,8 +6,8 @@ comes out; a test holds image and gradients together to 1e-5.
 
 The gradient
 ------------
-A pixel is C = sum_i c_i alpha_i T_i + T_N B. Let g be dLoss/dC and call what lies behind Gaussian i,
-as seen from just behind it, S_i:
+A pixel is C = sum_i c_i alpha_i T_i + T_N B. Let g be dLoss/dC, and S_i what is seen from just
+behind Gaussian i:
 
     S_N = B,   S_{i-1} = c_i alpha_i + (1 - alpha_i) S_i,   C = S_0
 
@@ -79,8 +79,8 @@ def _zeros():
 def pixel_span(splat, row):
     """The tile columns [first, last] of a row of tiles in which a splat reaches ALPHA_MIN.
 
-    `splat` is a row of `splats`: mean x, y, conic a, b, c, opacity, red, green, blue. alpha >= ALPHA_MIN inside the ellipse
-    a x^2 + 2 b x y + c y^2 <= reach; its leftmost and rightmost points within the row's band of
+    `splat` is a row of `splats`: mean x, y, conic a, b, c, opacity, red, green, blue.
+    alpha >= ALPHA_MIN inside the ellipse a x^2 + 2 b x y + c y^2 <= reach; its leftmost and rightmost points within the row's band of
     pixel centres are found in closed form. Empty if first > last.
     """
     a, b, c = np.float64(splat[2]), np.float64(splat[3]), np.float64(splat[4])

@@ -12,6 +12,7 @@ from splatting.evaluate import scores
 from splatting.figures import draw_progress, draw_views, save_gif, turntable
 from splatting.gaussians import PARAMETERS, Gaussians, from_points
 from splatting.ply import write_ply
+from splatting.projection import project
 from splatting.render import Renderer
 from trainloop import Batches, Run, check
 
@@ -46,7 +47,7 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     density = strategy(Rows(gaussians, optimizer), config, scene.extent)
     batches = Batches(len(views), 1, config.seed)
     check(
-        any(len(render(gaussians, camera, background, 0).index) for camera in views.cameras),
+        any(len(project(gaussians, camera, 0).index) for camera in views.cameras),
         f"no view of {config.data} sees a single Gaussian: cameras and points do not match",
     )
 

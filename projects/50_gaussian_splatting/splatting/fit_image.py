@@ -76,8 +76,9 @@ class Splats2d(nn.Module):
         """A small file: 16 bits a coordinate, 8 for each other number: 11 bytes a Gaussian."""
         with torch.no_grad():
             turned = torch.remainder(self.angles, math.pi)
-            values = torch.cat([self.places, self.log_sizes, turned,
-                                self.opacity_logits.clamp(-6, 6), self.colours], 1).numpy()  # fmt: skip
+            shown = self.opacity_logits.clamp(-6, 6)
+            parts = [self.places, self.log_sizes, turned, shown, self.colours]
+            values = torch.cat(parts, 1).numpy()
         low, high = values.min(0), values.max(0)
         steps = np.array([65535] * BITS16 + [255] * (sum(COLUMNS) - BITS16))
         whole = np.round((values - low) / np.maximum(high - low, 1e-9) * steps)

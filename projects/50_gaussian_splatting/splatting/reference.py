@@ -37,6 +37,6 @@ def blend(
     alpha = (opacities[order] * power.exp()).clamp(max=ALPHA_MAX)
     alpha = torch.where(alpha < ALPHA_MIN, 0, alpha)
     through = torch.cumprod(1 - alpha, 1)  # T after each
-    before = torch.cat([torch.ones_like(through[:, :1]), through], 1)  # T_0 = 1 .. T_N
+    before = torch.cat([through.new_ones(len(through), 1), through], 1)  # T_0 = 1 .. T_N
     pixels = (alpha * before[:, :-1]) @ colours[order] + before[:, -1:] * background
     return pixels.reshape(height, width, 3)

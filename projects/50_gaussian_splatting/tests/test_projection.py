@@ -56,7 +56,9 @@ def test_ewa_is_the_jacobian_of_the_projection(make_gaussians, camera):
 
     for i in range(20):
         jacobian = torch.func.jacrev(picture)(gaussians.means[i].detach())  # (2, 3)
-        covariance = jacobian @ half[i] @ half[i].T @ jacobian.T + 0.3 * torch.eye(2)
+        covariance = jacobian @ half[i] @ half[i].T @ jacobian.T + 0.3 * torch.eye(
+            2, dtype=torch.float64
+        )
         expected = covariance[[0, 0, 1], [0, 1, 1]]
         assert torch.allclose(found[i], expected, rtol=1e-9)
 
@@ -90,7 +92,7 @@ def test_gradcheck_of_the_projection(make_gaussians, camera):
 def test_what_cannot_be_seen_is_culled(make_gaussians, camera):
     gaussians = make_gaussians(30)
     seen = project(gaussians, camera)
-    assert 0 < len(seen.index)
+    assert len(seen.index) > 10
     away = camera.position + 2 * (camera.position - gaussians.means.detach())
     gaussians.means.data[10:] = away[10:]  # behind the camera
     gaussians.opacity_logits.data[:3] = -20  # transparent
@@ -98,7 +100,8 @@ def test_what_cannot_be_seen_is_culled(make_gaussians, camera):
     assert set(seen.index.tolist()) <= set(range(3, 10))
     whole = Renderer()(gaussians, camera, torch.ones(3)).image
     kept = Gaussians(**{k: v[3:10] for k, v in gaussians.tensors().items()})
-    assert torch.equal(whole, Renderer()(kept, camera, torch.ones(3)).image)
+    alone = Renderer()(kept, camera, torch.ones(3)).image
+    assert torch.allclose(whole, alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["reference", "tiles"])

@@ -19,6 +19,7 @@ from splatting.train import make_optimizer
 from trainloop import atomic_write
 
 INK, ACCENT = "0.25", "C3"
+STEPS = 300  # of a training without density control, before the picture of what it would see
 
 
 def explain(config: ExplainConfig) -> None:
@@ -141,8 +142,8 @@ def draw_blending() -> Figure:
     return figure
 
 
-def draw_density(scene: Scene, steps: int = 300) -> Figure:
-    """A training view after `steps` without density control, and the pull on each centre then."""
+def draw_density(scene: Scene) -> Figure:
+    """A training view after STEPS without density control, and the pull on each centre then."""
     torch.manual_seed(0)
     options = TrainConfig(points=len(scene.points), max_gaussians=len(scene.points))
     gaussians = from_points(scene.points, scene.rgb)
@@ -150,13 +151,13 @@ def draw_density(scene: Scene, steps: int = 300) -> Figure:
     optimizer.param_groups[0]["lr"] = options.lr_means * scene.extent
     density = Adaptive(Rows(gaussians, optimizer), options, scene.extent)
     render = Renderer()
-    for step in range(steps + len(scene.train)):
+    for step in range(STEPS + len(scene.train)):
         number = step % len(scene.train)
         camera = scene.train.cameras[number]
         rendering = render(gaussians, camera, scene.background, 0)
         optimizer.zero_grad()
         (rendering.image - scene.train.image(number)).abs().mean().backward()
-        if step < steps:
+        if step < STEPS:
             optimizer.step()
         else:  # one pass over all views, in which nothing moves
             density.before_step(step, rendering, camera)

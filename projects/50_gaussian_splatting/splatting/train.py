@@ -5,6 +5,7 @@ import time
 import torch
 
 from splatting import metrics
+from splatting.checks import backend_difference, ply_is_exact
 from splatting.config import TrainConfig
 from splatting.data import load
 from splatting.density import Rows, strategy
@@ -78,9 +79,15 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     milliseconds = 1000 * (time.perf_counter() - began) / max(1, run.total - start)
 
     found = scores(gaussians, test, background, render, config.sh_degree)
-    run.log(run.total, **{f"test/{name}": value for name, value in found.items()})
     if run.is_main:
         write_ply(run.folder / "splats.ply", gaussians)
+        found["ply_exact"] = float(ply_is_exact(run.folder / "splats.ply", gaussians))
+    if config.backend == "tiles":
+        found["backend_difference"] = backend_difference(
+            gaussians, test.cameras[0], config.sh_degree, config.pixel_variance
+        )
+    run.log(run.total, **{f"test/{name}": value for name, value in found.items()})
+    if run.is_main:
         seen = (gaussians, test, background, render, config.sh_degree)
         run.picture("held_out", draw_views(*seen))
         if (figure := draw_progress(run.folder / "metrics.jsonl")) is not None:

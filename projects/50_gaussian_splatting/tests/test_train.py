@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT, SIZE
 from PIL import Image
 
 from splatting import studies
@@ -25,6 +24,15 @@ from splatting.ply import read_ply
 from splatting.train import train
 from trainloop import LabError, Training
 from trainloop.testing import assert_resume_is_exact, same
+
+SIZE = 32
+
+
+@pytest.fixture
+def short(learned) -> TrainConfig:
+    """The options of the finished run."""
+    config = json.loads((learned / "config.json").read_text())["config"]
+    return TrainConfig(**config)
 
 
 def test_it_learns_and_leaves_pictures(learned):
@@ -65,10 +73,10 @@ def test_one_view_can_be_learned_by_heart():
 
 
 @pytest.mark.parametrize("options", [{}, {"mcmc": True}])
-def test_resume_is_exact(options, tmp_path, monkeypatch):
+def test_resume_is_exact(short, options, tmp_path, monkeypatch):
     """Stopped after the set has changed."""
     monkeypatch.setattr("splatting.density.WARM_UP", 2)
-    config = replace(SHORT, steps=24, eval_every=10, refine_every=5, refine_until=1.0,
+    config = replace(short, steps=24, eval_every=10, refine_every=5, refine_until=1.0,
                      reset_every=8, turntable=0, grad_threshold=1e-5, **options)  # fmt: skip
     assert_resume_is_exact(train, config, "splatting", 17, tmp_path, monkeypatch)
     metrics = tmp_path / "whole/splatting/latest/metrics.jsonl"
@@ -84,15 +92,15 @@ def test_resume_is_exact(options, tmp_path, monkeypatch):
         {"unsorted": True},
     ],
 )
-def test_other_ways_run(options, runs):
-    found = train(replace(SHORT, steps=4, eval_every=4, turntable=0, points=50, **options))
+def test_other_ways_run(short, options, runs):
+    found = train(replace(short, steps=4, eval_every=4, turntable=0, points=50, **options))
     assert found["test/psnr"] > 10
 
 
-def test_the_backends_train_alike(runs):
+def test_the_backends_train_alike(short, runs):
     losses = []
     for backend in ("reference", "tiles"):
-        train(replace(SHORT, steps=5, eval_every=5, points=60, turntable=0, backend=backend))
+        train(replace(short, steps=5, eval_every=5, points=60, turntable=0, backend=backend))
         lines = (runs / "latest/metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines if '"loss"' in line])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -107,29 +115,29 @@ def test_evaluate_repeats_the_trainings_figures(learned, tmp_path, capsys):
     assert "test/psnr" in capsys.readouterr().out
 
 
-def test_export_is_what_was_trained(learned, tmp_path, monkeypatch):
+def test_export_is_what_was_trained(short, learned, tmp_path, monkeypatch):
     export(ExportConfig(model=str(learned / "last.pt"), out=tmp_path / "a.ply"))
     assert (tmp_path / "a.ply").read_bytes() == (learned / "splats.ply").read_bytes()
     gaussians, config = load_gaussians(str(learned / "last.pt"))
     assert same(dict(read_ply(tmp_path / "a.ply").tensors()), dict(gaussians.tensors()))
-    assert config["points"] == SHORT.points
+    assert config["points"] == short.points
     monkeypatch.setenv("LAB_RUNS", str(learned.parents[1]))
     assert len(load_gaussians("")[0]) > 0
 
 
-def test_no_view_sees_anything(runs, monkeypatch):
+def test_no_view_sees_anything(short, runs, monkeypatch):
     def lost(*args):
         scene = load(*args)
         return replace(scene, points=scene.points + 1000)
 
     monkeypatch.setattr("splatting.train.load", lost)
     with pytest.raises(LabError, match="no view of tabletop sees a single Gaussian"):
-        train(replace(SHORT, steps=2))
+        train(replace(short, steps=2))
 
 
-def test_gsplat_wants_cuda(runs):
+def test_gsplat_wants_cuda(short, runs):
     with pytest.raises(LabError, match="--backend gsplat"):
-        train(replace(SHORT, steps=2, backend="gsplat"))
+        train(replace(short, steps=2, backend="gsplat"))
 
 
 def test_ablate_asks_for_every_change(learned, runs, monkeypatch, capsys):

@@ -46,7 +46,7 @@ class Splats2d(nn.Module):
         change = torch.zeros(height, width)
         change[:, :-1] += image.diff(dim=1).abs().sum(2)
         change[:-1] += image.diff(dim=0).abs().sum(2)
-        chance = change.flatten() + change.mean()  # flat parts get some, too
+        chance = change.flatten() + change.mean() + 1e-6  # flat parts get some, too
         chosen = torch.multinomial(chance, count)  # without replacement
         centres = torch.stack([chosen % width, chosen // width], 1) + 0.5
         self.places = nn.Parameter(centres / self.spacing)
@@ -124,7 +124,7 @@ def photo(name: str, size: int) -> UInt8[np.ndarray, "S S 3"]:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+    return np.array(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def fit_image(config: FitConfig) -> dict[str, float | int | None]:

@@ -50,14 +50,14 @@ def test_depth_is_where_the_surfaces_are():
 
 def test_a_shadow_lies_behind_the_ball():
     """Where the lamp's ray through a ball's centre meets the table there is ambient light only."""
-    (camera,) = scene.cameras(1, SIZE)
-    origin = camera.position.numpy()
     centre = np.array(scene.BALLS[0][0], np.float32)
     away = centre - scene.LAMP
     ground = centre - away * centre[2] / away[2]
     tiles = np.array([(0.52, 0.44, 0.34), (0.10, 0.12, 0.16)])
     for spot, is_dark in ((ground, True), (np.array([0.1, -1.5, 0]), False)):
-        colour, _ = scene._light(origin, (spot - origin)[None].astype(np.float32))
+        spot = spot.astype(np.float32)
+        arm = np.array([[2.0, -0.8, -2.0]], np.float32)  # from beside and above
+        colour, _ = scene._light(spot - arm[0], arm)
         expected = (0.30 * tiles) ** (1 / 2.2)
         assert (np.abs(colour - expected).max(1) < 1e-3).any() == is_dark
 

@@ -42,9 +42,7 @@ def test_rows_move_with_their_averages(rows):
     assert average(rows)[3:].abs().sum() == 0
     sum(p.sum() for p in rows.gaussians.parameters()).backward()
     rows.optimizer.step()
-    assert not torch.equal(rows.gaussians.means[3:], before["means"][:2]), (
-        "the optimiser knows them"
-    )
+    assert not torch.equal(rows.gaussians.sh0[3:], before["sh0"][:2]), "the optimiser knows them"
 
 
 def grown(rows, pull, **options):

@@ -65,7 +65,7 @@ def draw_covariance() -> Figure:
             axis.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": ACCENT})
         wide, high, tilt = ellipse(*(covariance[i, j].item() for i, j in ((0, 0), (0, 1), (1, 1))))
         for deviations in (1, 2):
-            _outline(axis, 0, 0, deviations * wide, deviations * high, tilt, INK)
+            _outline(axis, 0.0, 0.0, deviations * wide, deviations * high, tilt, INK)
         sigma = ", ".join(f"{covariance[i, j]:.2f}" for i, j in ((0, 0), (0, 1), (1, 1)))
         axis.set_title(
             f"{title}\n$\\Sigma_{{xx}}, \\Sigma_{{xy}}, \\Sigma_{{yy}}$ = {sigma}", fontsize=10

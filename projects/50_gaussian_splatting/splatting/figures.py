@@ -88,10 +88,14 @@ def surroundings(views: Views) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]
     """What the cameras look at (the point nearest to all their axes), and which way is up."""
     places = torch.stack([camera.position for camera in views.cameras]).cpu()
     axes = torch.stack([camera.rotation[2] for camera in views.cameras]).cpu()
-    ups = -torch.stack([camera.rotation[1] for camera in views.cameras]).cpu()
+    rights = torch.stack([camera.rotation[0] for camera in views.cameras]).cpu()
+    seen_up = -torch.stack([camera.rotation[1] for camera in views.cameras]).cpu().mean(0)
     off = torch.eye(3) - axes[:, :, None] * axes[:, None, :]  # what is perpendicular to each axis
     middle = torch.linalg.lstsq(off.sum(0), (off @ places[:, :, None]).sum(0)).solution[:, 0]
-    return middle, torch.nn.functional.normalize(ups.mean(0), dim=0)
+    # Cameras are tilted, but seldom rolled: what is perpendicular to their right sides is the
+    # vertical, where the mean of their own ups leans to whoever is tilted most.
+    up = torch.linalg.eigh(rights.T @ rights).eigenvectors[:, 0]
+    return middle, up * torch.sign(up @ seen_up)
 
 
 def orbit(views: Views, count: int, size: int) -> list[Camera]:

@@ -43,7 +43,7 @@ def test_view_writes_a_page(learned, make_gaussians, tmp_path, capsys):
     view(ViewConfig(model=str(learned / "last.pt"), out=tmp_path / "a.html"))
     scene = scene_of((tmp_path / "a.html").read_text())
     assert scene["background"] == pytest.approx([0.55, 0.66, 0.78], abs=1e-6)
-    assert np.allclose(scene["up"], [0, 0, 1], atol=0.1)
+    assert np.allclose(scene["up"], [0, 0, 1], atol=1e-4)
     assert np.allclose(scene["target"], [0, 0, 0.2], atol=1e-3)
     write_ply(tmp_path / "b.ply", make_gaussians(9))
     view(ViewConfig(model=str(tmp_path / "b.ply"), out=tmp_path / "b.html"))

@@ -24,9 +24,8 @@ agree is checked before anything is timed. Time is CPU time of the process on on
 coverage: a Gaussian's area shrinks as their number grows, so that the mean number of Gaussians
 over a pixel is the same. What needs more than `--memory` GB is left out.
 
-Peers: gsplat 1.5.3's rasteriser in `gsplat.cuda._torch_impl` was read, not run: its
-`_rasterize_to_pixels` calls `rasterize_to_indices_in_range`, a CUDA kernel, and nerfacc, so it
-does not run on a CPU.
+No peer: gsplat's PyTorch path (`_rasterize_to_pixels` in `gsplat/cuda/_torch_impl.py`, read at
+commit 020d8c5) asks `rasterize_to_indices_in_range` for its pairs, which is a CUDA kernel.
 """
 
 import json

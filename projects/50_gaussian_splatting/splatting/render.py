@@ -127,5 +127,6 @@ class Renderer:
         means2d = meta["means2d"]  # (1, N, 2)
         if means2d.requires_grad:
             means2d.retain_grad()
-        index = (meta["radii"][0] > 0).all(-1).nonzero().squeeze(1)
+        radii = meta["radii"].reshape(len(gaussians), -1)  # one each, or one an axis
+        index = (radii > 0).all(1).nonzero().squeeze(1)
         return Rendering(images[0], index, means2d)

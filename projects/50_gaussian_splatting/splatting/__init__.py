@@ -1,0 +1,1 @@
+"""splatting: 3-D Gaussian splatting by hand, on a CPU."""

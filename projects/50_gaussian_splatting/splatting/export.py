@@ -1,0 +1,13 @@
+"""Gaussians as a file that other programs read."""
+
+from splatting.config import ExportConfig
+from splatting.evaluate import load_gaussians
+from splatting.ply import write_ply
+
+
+def export(config: ExportConfig) -> None:
+    """Write the .ply: SuperSplat, Blender add-ons, Houdini and gsplat's viewer know its fields."""
+    gaussians, _ = load_gaussians(config.model)
+    write_ply(config.out, gaussians)
+    size = config.out.stat().st_size
+    print(f"{config.out}: {len(gaussians):,} Gaussians, {size / 1e6:.2f} MB")

@@ -4,6 +4,7 @@ The format is https://colmap.github.io/format.html. Quaternions are w x y z and,
 translation, take the world to the camera; x right, y down, z forward, as in `splatting.camera`.
 """
 
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -68,7 +69,7 @@ def read_colmap(
         lenses, poses, points = read(home)
     except LabError:
         raise
-    except (struct.error, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+    except (struct.error, ValueError, IndexError, KeyError, OverflowError) as error:
         raise LabError(f"{home} is cut short or no COLMAP model: {error}") from None
     cameras = []
     for quaternion, translation, lens, name in sorted(poses, key=lambda pose: pose[3]):
@@ -103,6 +104,12 @@ def _unpack(file: BinaryIO, form: str) -> tuple:
     return struct.unpack("<" + form, file.read(struct.calcsize("<" + form)))
 
 
+def _skip(file: BinaryIO, size: int) -> None:
+    """Past bytes that must be there: `seek` does not mind the end of a file."""
+    if file.seek(size, 1) > os.fstat(file.fileno()).st_size:
+        raise ValueError("cut short")
+
+
 def _read_binary(home: Path) -> tuple[dict[int, Lens], list[Pose], list[list[float]]]:
     lenses, poses, points = {}, [], []
     with (home / "cameras.bin").open("rb") as file:
@@ -119,13 +126,13 @@ def _read_binary(home: Path) -> tuple[dict[int, Lens], list[Pose], list[list[flo
             while (letter := _unpack(file, "c")[0]) != b"\0":
                 name += letter
             count = _unpack(file, "Q")[0]
-            file.seek(24 * count, 1)  # x, y and the point seen there
+            _skip(file, 24 * count)  # x, y and the point seen there
             poses.append((pose[:4], pose[4:], lens, name.decode()))
     with (home / "points3D.bin").open("rb") as file:
         for _ in range(_unpack(file, "Q")[0]):
             _, x, y, z, r, g, b, _ = _unpack(file, "Q3d3Bd")
-            file.seek(8 * _unpack(file, "Q")[0], 1)  # the track: who saw it
-            points.append([x, y, z, r, g, b])
+            _skip(file, 8 * _unpack(file, "Q")[0])  # the track: who saw it
+            points.append([x, y, z, float(r), float(g), float(b)])
     return lenses, poses, points
 
 

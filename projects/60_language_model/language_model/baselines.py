@@ -73,7 +73,9 @@ class KneserNey:
         for n, order in zip(range(1, self.longest + 1), reversed(self._orders), strict=True):
             code = codes % self.vocabulary**n
             count, _ = found(order.codes, order.counts, code)
-            place, known = found(order.contexts, np.arange(len(order.contexts)), code // self.vocabulary)
+            place, known = found(
+                order.contexts, np.arange(len(order.contexts)), code // self.vocabulary
+            )
             total, kinds = order.totals[place], order.kinds[place]
             mixed = np.maximum(count - order.discount, 0) + order.discount * kinds * probability
             probability = np.where(known, mixed / total, probability)

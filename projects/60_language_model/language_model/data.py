@@ -111,9 +111,7 @@ class Windows:
         LabError: the text is shorter than a window.
     """
 
-    def __init__(
-        self, tokens: Int64[Tensor, " N"], block: int, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, tokens: Int64[Tensor, " N"], block: int, batch_size: int, seed: int) -> None:
         check(
             len(tokens) > block,
             f"the text has {len(tokens):,} tokens to train on, too few for a context of "

@@ -44,9 +44,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        )
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -68,9 +66,7 @@ class Muon(torch.optim.Optimizer):
             for waiting in by_shape.values():
                 directions = orthogonalised(torch.cat([stack for _, stack in waiting]))
                 sizes = [len(stack) for _, stack in waiting]
-                for (parameter, _), direction in zip(
-                    waiting, directions.split(sizes), strict=True
-                ):
+                for (parameter, _), direction in zip(waiting, directions.split(sizes), strict=True):
                     rows, columns = parameter.shape[-2:]
                     upright = direction if rows <= columns else direction.mT
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])

@@ -2,6 +2,7 @@
 
 import codecs
 import heapq
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +110,7 @@ class BytePairs:
         frequency: Counter[tuple[int, int]] = Counter()
         where: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
         for index, (word, weight) in enumerate(zip(words, weights, strict=True)):
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 frequency[pair] += weight
                 where[pair].add(index)
         queue = [(-count, pair) for pair, count in frequency.items()]
@@ -126,11 +127,11 @@ class BytePairs:
             changed = set()
             for index in where.pop(pair):
                 word, weight = words[index], weights[index]
-                for old in zip(word, word[1:], strict=False):
+                for old in itertools.pairwise(word):
                     frequency[old] -= weight
                     changed.add(old)
                 words[index] = word = merged(word, pair, token)
-                for new in zip(word, word[1:], strict=False):
+                for new in itertools.pairwise(word):
                     frequency[new] += weight
                     where[new].add(index)
                     changed.add(new)
@@ -169,7 +170,7 @@ class BytePairs:
         """Apply merges, always the earliest learned of those that are possible."""
         tokens = [self._first[byte] for byte in word.encode("utf-8", "surrogatepass")]
         while len(tokens) > 1:
-            pairs = zip(tokens, tokens[1:], strict=False)
+            pairs = itertools.pairwise(tokens)
             pair = min(pairs, key=lambda pair: self._ranks.get(pair, self.size))
             if pair not in self._ranks:
                 break

@@ -91,7 +91,7 @@ class KneserNey:
 
 
 def found(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each key asked for its value, 0 where it is not among the sorted keys, and whether it is."""
+    """Of each key asked for its value, 0 where it is not among the sorted keys, and if it is."""
     place = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
     known = keys[place] == asked
     return np.where(known, values[place], 0), known

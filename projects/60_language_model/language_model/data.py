@@ -1,6 +1,5 @@
 """Text as one tensor of tokens, split so that what is held out is unseen."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,13 +73,21 @@ def read_text(path: Path) -> str:
 
 
 def split_text(text: str, title: str) -> Corpus:
-    """The first 90% to train, the next 5% to validate, the last to test, cut at ends of lines."""
+    """The first 90% to train, the next 5% to validate, the last to test, cut at ends of lines.
+
+    Raises:
+        LabError: one of them is empty.
+    """
     cuts = [0]
     for share in (0.90, 0.95):
         after = text.find("\n", int(share * len(text))) + 1
         cuts.append(max(cuts[-1], after or int(share * len(text))))
     parts = [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
-    return Corpus(*({title: part} if part else {} for part in parts))
+    check(
+        all(part.strip() for part in parts),
+        f"{title} is too short to train on, validate and test: {len(text):,} characters",
+    )
+    return Corpus(*({title: part} for part in parts))
 
 
 def make_tokenizer(config: TrainConfig, corpus: Corpus) -> Tokenizer:
@@ -125,8 +132,3 @@ class Windows:
         """The windows of step 1, 2, ..."""
         begin = self._batches.at(step) * self._block + mix(self._seed, step) % self._block
         return self._rows[begin % len(self._rows)]
-
-
-def fingerprint(tokenizer: Tokenizer) -> str:
-    """Eight characters that tell two tokenisers apart."""
-    return hashlib.sha256(repr(tokenizer.state()).encode()).hexdigest()[:8]

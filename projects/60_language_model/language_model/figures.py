@@ -3,6 +3,7 @@
 import html
 import math
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -138,9 +139,8 @@ def surprise(trained: Trained, text: str) -> list[tuple[str, float]]:
     """Each token's text and its bits, -log2 P."""
     tokens = document(trained.tokenizer, text, trained.device)
     bits = (losses(trained.model, tokens) / math.log(2)).tolist()
-    return [
-        (trained.tokenizer.decode([t]), b) for t, b in zip(tokens[1:].tolist(), bits, strict=True)
-    ]
+    texts = [trained.tokenizer.decode([token]) for token in tokens[1:].tolist()]
+    return list(zip(texts, bits, strict=True))
 
 
 def write_surprise(folder: Path, trained: Trained, text: str) -> None:
@@ -185,10 +185,9 @@ def draw_surprise(found: list[tuple[str, float]], columns: int = 74) -> Figure:
                 cells.append((row, column, letter, bits))
                 column += 1
     rows = row + 1
-    figure = Figure(figsize=(0.128 * columns + 0.4, 0.235 * rows + 0.9))
-    axis = figure.add_axes(
-        (0.02, 0.75 / (0.235 * rows + 0.9), 0.96, 0.24 * rows / (0.235 * rows + 0.9))
-    )
+    width, height = 0.128 * columns + 0.4, 0.235 * rows + 0.9  # inches
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((0.02, 0.75 / height, 0.96, 0.235 * rows / height))
     canvas = np.ones((rows, columns, 3))
     for y, x, letter, bits in cells:
         canvas[y, x] = colour(bits)
@@ -196,7 +195,7 @@ def draw_surprise(found: list[tuple[str, float]], columns: int = 74) -> Figure:
                   color="white" if bits > 0.7 * WORST else "black")  # fmt: skip
     axis.imshow(canvas, aspect="auto")
     axis.axis("off")
-    scale = figure.add_axes((0.25, 0.42 / (0.235 * rows + 0.9), 0.5, 0.13 / (0.235 * rows + 0.9)))
+    scale = figure.add_axes((0.25, 0.42 / height, 0.5, 0.13 / height))
     scale.imshow([[colour(WORST * k / 99) for k in range(100)]], aspect="auto",
                  extent=(0, WORST, 0, 1))  # fmt: skip
     scale.set_yticks([])
@@ -208,7 +207,7 @@ def draw_surprise(found: list[tuple[str, float]], columns: int = 74) -> Figure:
 # --- sampling ------------------------------------------------------------------------------------
 
 
-def draw_sampling(trained: Trained, prompt: str, length: int = 160) -> Figure:
+def draw_sampling(trained: Trained, prompt: str, length: int = 320) -> Figure:
     """Above what each setting leaves of the next token's probabilities, below what it writes."""
     tokens = trained.tokenizer.encode(prompt)[-trained.model.shape.block :]
     with torch.no_grad():
@@ -226,10 +225,8 @@ def draw_sampling(trained: Trained, prompt: str, length: int = 160) -> Figure:
         upper.grid(alpha=0.25, axis="y")
         upper.tick_params(length=0)
         text = trained.tokenizer.decode(generate(trained.model, tokens, length, seed=1, **options))
-        lines = [
-            line[k : k + 30] for line in text.split("\n") for k in range(0, max(1, len(line)), 30)
-        ]
-        lower.text(0, 1, "\n".join(lines[:15]), va="top", family="monospace", fontsize=8,
+        lines = [part for line in text.split("\n") for part in wrap(line, 30) or [""]]
+        lower.text(0, 1, "\n".join(lines[:17]), va="top", family="monospace", fontsize=8,
                    transform=lower.transAxes, parse_math=False)  # fmt: skip
         lower.axis("off")
     axes[0, 0].set_ylabel("probability of the next token", fontsize=9)

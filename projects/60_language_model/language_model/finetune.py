@@ -1,7 +1,5 @@
 """Teach GPT-2 the plays: all of its weights, or two thin matrices beside each (LoRA)."""
 
-import torch
-
 from language_model.config import FinetuneConfig
 from language_model.data import Windows, encode, load_corpus
 from language_model.evaluate import scores
@@ -42,12 +40,9 @@ def finetune(config: FinetuneConfig) -> dict[str, float | int | None]:
     run = Run.open("language-model", config, "finetune")
     model = model.to(run.device)
     before = scores(model, tokenizer, corpus.test.values(), run.device, config.block)
-    run_seed = torch.Generator().manual_seed(config.seed)
     lr, adapters = config.lr, None
     if config.lora:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.set_state(run_seed.get_state())
-            adapters = Adapters(add_lora(model, config.lora))
+        adapters = Adapters(add_lora(model, config.lora))
         lr *= LORA_FACTOR
     optimizers = make_optimizers(model, "adamw", lr, lr, config.weight_decay)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

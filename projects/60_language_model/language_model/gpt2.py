@@ -12,10 +12,14 @@ from language_model.model import Gpt, Shape
 from trainloop import LabError, atomic_write
 
 # Our name of each tensor -> theirs. transformers keeps linear layers the other way round (Conv1D).
-OUTSIDE = {"token.weight": "wte.weight", "position.weight": "wpe.weight",
-           "norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias"}  # fmt: skip
-INSIDE = {"norm_1": "ln_1", "norm_2": "ln_2", "attention.qkv": "attn.c_attn",
-          "attention.out": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.out": "mlp.c_proj"}  # fmt: skip
+OUTSIDE = {
+    "token.weight": "wte.weight", "position.weight": "wpe.weight",
+    "norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias",
+}  # fmt: skip
+INSIDE = {
+    "norm_1": "ln_1", "attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj",
+    "norm_2": "ln_2", "mlp.up": "mlp.c_fc", "mlp.out": "mlp.c_proj",
+}  # fmt: skip
 
 
 def names(shape: Shape) -> dict[str, str]:

@@ -104,12 +104,6 @@ class Gpt(nn.Module):
             cache.advance(tokens)
         return self.head(self.norm(x))
 
-    def loss(
-        self, tokens: Int64[Tensor, "B T"], targets: Int64[Tensor, "B T"]
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats a token."""
-        return F.cross_entropy(self(tokens).flatten(0, 1).float(), targets.flatten())
-
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
@@ -219,7 +213,7 @@ def make_norm(shape: Shape, width: int, affine: bool = True) -> nn.Module:
 
 
 class Rotation(nn.Module):
-    """The turns of rotary positions (Su 2021, eq. 34): position m turns pair i by m base^(-2i/d)."""
+    """Rotary positions (Su 2021, eq. 34): position m turns pair i of d / 2 by m base^(-2i/d)."""
 
     def __init__(self, size: int, base: float = 10_000.0) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import regex
@@ -17,17 +17,6 @@ from trainloop import LabError, check
 
 # GPT-2's: a piece keeps the blank before it, so that " the" is one token (Radford 2019, sec. 2.2).
 PIECES = regex.compile(r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
-
-
-class Tokenizer(Protocol):
-    """What the rest asks of one."""
-
-    size: int
-
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, tokens: Iterable[int]) -> str: ...
-    def stream(self, tokens: Iterable[int]) -> Iterator[str]: ...
-    def state(self) -> dict[str, Any]: ...
 
 
 class Characters:
@@ -216,6 +205,9 @@ def printable_bytes() -> dict[int, str]:
     seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in seen]
     return {**{b: chr(b) for b in seen}, **{b: chr(256 + k) for k, b in enumerate(hidden)}}
+
+
+Tokenizer = Characters | BytePairs  # both: size, encode, decode, stream, state
 
 
 def restored(state: dict[str, Any]) -> Tokenizer:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from language_model.baselines import KneserNey
 from language_model.data import TEST, VALIDATION, Windows, encode, load_corpus, split_text
 from language_model.evaluate import document, losses, scores
+from language_model.model import Gpt, Shape
 from language_model.tokenizer import BytePairs, Characters
 from trainloop import LabError
 
@@ -105,19 +106,13 @@ def test_every_token_is_scored_once_with_enough_before_it(length, make_model):
 def test_bits_a_character_do_not_depend_on_the_tokens():
     """A network that guesses blindly among 2^k tokens has k bits a token."""
 
-    class Blind(torch.nn.Module):
-        class shape:
-            block = 8
-
-        def forward(self, tokens):
-            return torch.zeros(*tokens.shape, 256)
-
+    model = Gpt(Shape(vocabulary=512, block=8, layers=1, heads=1, width=4))  # its head is 0
     text = "one two three two one\n"
     pairs = BytePairs.train(text * 4, 270)
-    found = scores(Blind(), pairs, [text, text], torch.device("cpu"))
-    assert found["loss"] == pytest.approx(math.log(256))
-    assert found["perplexity"] == pytest.approx(256)
-    expected = 8 * len(pairs.encode(text)) / len(text)
+    found = scores(model, pairs, [text, text], torch.device("cpu"))
+    assert found["loss"] == pytest.approx(math.log(512))
+    assert found["perplexity"] == pytest.approx(512, rel=1e-4)
+    expected = 9 * len(pairs.encode(text)) / len(text)
     assert found["bits_per_character"] == pytest.approx(expected)
 
 

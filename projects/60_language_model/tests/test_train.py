@@ -133,7 +133,7 @@ def test_no_network_names_the_folder(monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(LabError, match="put vocab.json, .* into a folder and give its path") as e:
+    with pytest.raises(LabError, match=r"put vocab.json, .* into a folder and give its path") as e:
         load_trained(SampleConfig(init="gpt2"))
     assert "\n" not in str(e.value)
 

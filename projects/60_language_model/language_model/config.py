@@ -57,7 +57,7 @@ class DataOptions(RunOptions):
 class TrainConfig(DataOptions):
     """A network from nothing: its shape, its tokens, its optimisers."""
 
-    steps: int = 2000
+    steps: int = 1500
     """Optimiser steps of the whole run."""
     tokens: Tokens = "characters"
     """Characters of the text; a byte-level BPE learned from it; or GPT-2's own."""
@@ -85,15 +85,15 @@ class TrainConfig(DataOptions):
     """Use the token embedding as the head's matrix, as GPT-2 does."""
     bias: bool = False
     """Biases in linear layers and gains in norms, as GPT-2 has them."""
-    ngrams: int = 1
+    ngrams: int = 4
     """Longest n-gram of tokens with an embedding of its own; 1: none."""
-    buckets: int = 16_384
+    buckets: int = 32_768
     """Rows that the n-grams of one length share."""
     optimizer: Optimizer = "muon"
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all."""
     lr: float = 0.02
     """Peak learning rate of Muon."""
-    lr_rest: float = 2e-3
+    lr_rest: float = 0.01
     """Peak learning rate of AdamW."""
     overfit: int = 0
     """Train and validate on this many characters alone; 0: on all of the text."""

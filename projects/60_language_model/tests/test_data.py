@@ -72,7 +72,7 @@ def test_windows_follow_from_the_step_and_cover_the_text():
     epoch = torch.cat([windows.at(step)[:, 0] for step in range(1, 16)])  # 60 of 61 windows
     assert len((epoch // 16).unique()) > 35, "not drawn with replacement from a few places"
     everywhere = torch.cat([windows.at(step).flatten() for step in range(1, 60)])
-    assert len(everywhere.unique()) > 990
+    assert len(everywhere.unique()) > 980, "all but the rest of a window at the end"
 
 
 @pytest.mark.parametrize("length", [17, 18, 40])

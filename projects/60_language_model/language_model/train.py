@@ -22,6 +22,7 @@ from language_model.trained import Kept, Trained
 from trainloop import Ema, Run, atomic_write, warmup_cosine
 
 LOOK = 10_000  # characters of each validation document that are scored on the way
+SAMPLE = 200  # tokens written at each look
 NGRAM = 6  # characters: more do not help with 4.5 million (README)
 
 
@@ -135,8 +136,8 @@ def fit(
 
 
 def write_sample(run: Run, step: int, model: Gpt, tokenizer: Tokenizer) -> None:
-    """What the model writes after a line end, 200 tokens, into the run's `samples/`."""
-    text = tokenizer.decode(generate(model, tokenizer.encode("\n"), 200, seed=run.config.seed))
+    """What the model writes after a line end, into the run's `samples/`."""
+    text = tokenizer.decode(generate(model, tokenizer.encode("\n"), SAMPLE, seed=run.config.seed))
     (run.folder / "samples").mkdir(exist_ok=True)
     path = run.folder / "samples" / f"{step:06}.txt"
     atomic_write(path, lambda file: file.write(text.encode()))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import language_model.data
+import language_model.train
 from language_model.config import TrainConfig
 from language_model.model import Gpt, Shape
 from language_model.oracle import libraries, write_gpt2_files
@@ -19,9 +20,9 @@ SMALL = TrainConfig(
 
 
 def play(name: str) -> str:
-    """A few hundred lines that repeat with changes; no two plays are the same."""
+    """Some lines that repeat with changes; no two plays are the same."""
     words = f"{name} speaks to thee of love and war when night is come".split()
-    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 8)) for i in range(120)]
+    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 8)) for i in range(40)]
     return "\n".join(f"{name.upper()}:\n{line}." for line in lines) + "\n"
 
 
@@ -34,10 +35,11 @@ def runs(monkeypatch, tmp_path) -> Path:
 
 @pytest.fixture
 def plays(monkeypatch, runs) -> dict[str, str]:
-    """Takes the place of Shakespeare's; also sets `runs`."""
+    """Takes the place of Shakespeare's; also sets `runs`. Samples on the way are short."""
     held_out = (*language_model.data.VALIDATION, *language_model.data.TEST)
     small = {title: play(title.split()[0]) for title in ("Romeo", "Juliet", *held_out)}
     monkeypatch.setattr(language_model.data, "load_text", lambda name: small)
+    monkeypatch.setattr(language_model.train, "SAMPLE", 5)
     return small
 
 

@@ -35,7 +35,7 @@ def test_help(command, monkeypatch, capsys):
 )
 def test_misuse_is_one_line(words, said, plays, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "short.txt").write_text("six words\n" * 5)
+    (tmp_path / "short.txt").write_text("a\n" * 34)  # 62 characters to train on
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as caught:
         getattr(cli, words[0])()

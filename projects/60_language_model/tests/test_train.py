@@ -109,7 +109,7 @@ def test_finetuning_gpt2(lora, plays, runs, gpt2_files, tmp_path, monkeypatch):
     found = finetune(config)
     assert found["test/loss"] < found["before/loss"]
     whole = sum(p.numel() for p in load_gpt2(gpt2_files).parameters())
-    thin = 2 * 2 * (16 * 2 + (3 + 1 + 4) * 16 + (16 + 4 * 16))  # blocks, rank, inputs and outputs
+    thin = 2 * 2 * (3 * 16 + 64 + (3 + 1 + 4 + 1) * 16)  # blocks, rank, inputs and outputs
     assert found["parameters_trained"] == (thin if lora else whole)
     tokens = torch.randint(200, (1, 16))
     kept = load_gpt2(runs / "latest/gpt2").eval()
@@ -175,7 +175,7 @@ def test_block_beyond_gpt2s_positions(gpt2_files, plays):
 
 @pytest.fixture
 def trained(make_model) -> Trained:
-    return Trained(make_model(), Characters("\n abcdefgh<"), "shakespeare", torch.device("cpu"))
+    return Trained(make_model(), Characters("\n <abcdefgh"), "shakespeare", torch.device("cpu"))
 
 
 def test_attention_maps_are_causal(trained):
@@ -189,7 +189,7 @@ def test_surprise_is_in_bits_and_escaped(trained):
     found = surprise(trained, "ab<c\nd")
     assert "".join(text for text, _ in found) == "ab<c\nd"
     logits = trained.model(torch.tensor([[0]]))[0, -1]
-    assert found[0][1] == pytest.approx(-logits.log_softmax(0)[2].item() / math.log(2), rel=1e-4)
+    assert found[0][1] == pytest.approx(-logits.log_softmax(0)[3].item() / math.log(2), rel=1e-4)
     page = surprise_page(found)
     assert page.count("<span") == 6
     assert "&lt;</span>" in page

@@ -237,13 +237,13 @@ class CacheConfig(RunOptions):
 
     steps: int = 256
     """Tokens to write."""
-    layers: int = 4
-    """Blocks of the network, which has random weights."""
-    heads: int = 4
+    layers: int = 6
+    """Blocks of the network, which has random weights; the defaults are nanoGPT's for characters."""
+    heads: int = 6
     """Heads of attention."""
-    width: int = 256
+    width: int = 384
     """Features of a token."""
-    rounds: int = 5
+    rounds: int = 3
     """Times that both take turns; the median ratio counts."""
 
     def __post_init__(self) -> None:

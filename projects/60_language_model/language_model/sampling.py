@@ -21,6 +21,8 @@ def filtered(
         top_p: the fewest likeliest that together reach this probability stay (Holtzman 2020).
     """
     probability = (logits.float() / temperature).softmax(-1)
+    if not top_k and top_p == 1:
+        return probability
     order = probability.argsort(descending=True, stable=True)
     kept = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
     if top_k:

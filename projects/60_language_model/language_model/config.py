@@ -238,7 +238,7 @@ class CacheConfig(RunOptions):
     steps: int = 256
     """Tokens to write."""
     layers: int = 6
-    """Blocks of the network, which has random weights; the defaults are nanoGPT's for characters."""
+    """Blocks of the network, which has random weights; the defaults are nanoGPT's."""
     heads: int = 6
     """Heads of attention."""
     width: int = 384

@@ -242,7 +242,7 @@ def test_table_and_figure_of_a_comparison():
         (SampleConfig, {"tokens": 0}), (SampleConfig, {"temperature": -1.0}),
         (SampleConfig, {"top_k": -1}), (SampleConfig, {"top_p": 0.0}), (SampleConfig, {"seed": -1}),
         (SampleConfig, {"checkpoint": "a", "init": "b"}), (CompareConfig, {"seeds": 1}),
-        (CompareConfig, {"workers": -1}), (CacheConfig, {"rounds": 0}), (CacheConfig, {"heads": 3}),
+        (CompareConfig, {"workers": -1}), (CacheConfig, {"rounds": 0}), (CacheConfig, {"heads": 5}),
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line(config, wrong):

@@ -30,7 +30,7 @@ def test_help(command, monkeypatch, capsys):
         (["sample"], "no run of language-model has a checkpoint"),
         (["sample", "--checkpoint", "x.pt"], "no checkpoint at x.pt"),
         (["evaluate", "--init", "."], ". lacks vocab.json, merges.txt"),
-        (["look", "--checkpoint", "short.txt"], "short.txt"),
+        (["look", "--checkpoint", "y.pt"], "no checkpoint at y.pt"),
     ],
 )
 def test_misuse_is_one_line(words, said, plays, monkeypatch, tmp_path, capsys):

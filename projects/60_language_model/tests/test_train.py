@@ -65,11 +65,13 @@ def test_resuming_with_another_text_is_refused(small, runs, plays):
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
 def test_pictures_and_uses(tokens, small, runs, capsys, tmp_path):
-    found = train(small(tokens=tokens, vocabulary=280, pictures=True))
+    drawn = tokens == "characters"
+    found = train(small(tokens=tokens, vocabulary=280, pictures=drawn))
     home = runs / "latest"
     pictures = {path.name for path in home.glob("*.png")}
-    assert pictures == {"attention.png", "surprise.png", "sampling.png", "tokens.png", "curves.png"}
-    assert "bits" in (home / "surprise.html").read_text()
+    asked = {"attention.png", "surprise.png", "sampling.png", "tokens.png"} if drawn else set()
+    assert pictures == {"curves.png", *asked}
+    assert (home / "surprise.html").exists() == drawn
     capsys.readouterr()
 
     scored = use.evaluate(EvaluateConfig(split="test"))
@@ -85,6 +87,8 @@ def test_pictures_and_uses(tokens, small, runs, capsys, tmp_path):
     if tokens == "characters":
         with pytest.raises(LabError, match="and not 'X'"):
             use.sample(SampleConfig(prompt="XX"))
+    if drawn:  # once of each: a picture takes seconds
+        return
     use.look(LookConfig(out=tmp_path / "looks", prompt="Romeo "))
     assert len(list((tmp_path / "looks").iterdir())) == 4
 
@@ -113,15 +117,16 @@ def test_finetuning_gpt2(lora, plays, runs, gpt2_files, tmp_path, monkeypatch):
     assert found["parameters_trained"] == (thin if lora else whole)
     tokens = torch.randint(200, (1, 16))
     kept = load_gpt2(runs / "latest/gpt2").eval()
-    newest = load_trained(SampleConfig())
+    newest = load_trained(SampleConfig(checkpoint=str(runs / "latest/last.pt")))
     assert torch.allclose(newest.model(tokens), kept(tokens), atol=1e-4)
     base = load_gpt2(gpt2_files).eval()
     assert not torch.allclose(kept(tokens), base(tokens), atol=1e-3)
-    assert_resume_is_exact(finetune, config, "language-model", 6, tmp_path, monkeypatch)
+    if lora:  # all weights: as in `train`
+        assert_resume_is_exact(finetune, config, "language-model", 6, tmp_path, monkeypatch)
 
 
 def test_gpt2_is_used_as_it_is(gpt2_files, plays, capsys):
-    use.sample(SampleConfig(init=str(gpt2_files), prompt="Romeo", tokens=5, temperature=0))
+    use.sample(SampleConfig(init=str(gpt2_files), prompt="Romeo", tokens=5, temperature=0.0))
     assert capsys.readouterr().out.startswith("Romeo")
     assert use.evaluate(EvaluateConfig(init=str(gpt2_files)))["bits_per_character"] > 1
 

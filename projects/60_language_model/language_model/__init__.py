@@ -1,0 +1,1 @@
+"""A GPT by hand on Shakespeare's plays."""

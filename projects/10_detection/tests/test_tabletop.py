@@ -262,11 +262,11 @@ def test_a_scene_depends_on_seed_and_index_alone():
 
 
 def test_a_split_is_its_scenes_whatever_the_number_of_workers():
-    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    threads, main = os.environ.get("OPENBLAS_NUM_THREADS"), sys.modules["__main__"]
     alone = render_split(3, 100, 40, size=48, workers=1, progress=False)
     shared = render_split(3, 100, 40, size=48, workers=2, progress=False)
     assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
-    assert sys.modules["__main__"].__dict__.get("__file__")  # the real one is back
+    assert sys.modules["__main__"] is main  # the real one is back
     for key, array in alone.items():
         np.testing.assert_array_equal(array, shared[key], err_msg=key)
     for row in (0, 17, 39):

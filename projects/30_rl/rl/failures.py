@@ -27,7 +27,14 @@ class Failure:
 BASES = {
     "dqn": ("--algo=dqn", "--env-steps=12000", "--eval-every=3"),
     "ppo": ("--algo=ppo", "--env-steps=30000"),
-    "limit": ("--algo=dqn", "--env=probe/Limit-v0", "--env-steps=6000", "--eval-every=4"),
+    "limit": (
+        "--algo=dqn",
+        "--env=probe/Limit-v0",
+        "--env-steps=12000",
+        "--eval-every=4",
+        "--lr=0.01",
+        "--tau=0.1",  # 100 is far from 0
+    ),
 }
 """Healthy trainings: CartPole-v1 and the preset's settings but for these words."""
 

@@ -19,7 +19,7 @@ from houdini_bridge.config import CutConfig, DigitsConfig, RenderConfig
 from houdini_bridge.cut import cut
 from houdini_bridge.draw import draw, tiled
 from houdini_bridge.faces import all_faces
-from houdini_bridge.pool import in_order
+from houdini_bridge.pool import THREAD_LIMITS, in_order
 from houdini_bridge.sheets import is_made, render, sheet_path
 from houdini_bridge.table import ensure
 from trainloop import LabError
@@ -165,10 +165,11 @@ def test_ctrl_c_ends_a_render_quietly(quick, tmp_path):
 
 
 def test_results_come_in_the_order_of_the_jobs():
+    before = [os.environ.get(name) for name in THREAD_LIMITS]
     for workers in (1, 2):
         with in_order(abs, [-3, 2, -1], workers) as results:
             assert list(results) == [3, 2, 1]
-    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    assert [os.environ.get(name) for name in THREAD_LIMITS] == before
 
 
 def test_a_killed_worker_is_one_line():

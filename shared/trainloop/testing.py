@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,31 @@ def assert_resume_is_exact(
             config = replace(config, resume=True)
         train(config)
     assert_same_run(folders["whole"], folders["cut"], project)
+
+
+def help_of(
+    command: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What a command shows with --help, without frames and line breaks; it exits with 0."""
+    monkeypatch.setattr(sys, "argv", [command.__name__, "--help"])
+    with pytest.raises(SystemExit) as caught:
+        command()
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def refused(
+    command: Callable[[], None],
+    options: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """What a command complains of, on stderr; it exits with 2."""
+    monkeypatch.setattr(sys, "argv", [command.__name__, *options])
+    with pytest.raises(SystemExit) as caught:
+        command()
+    assert caught.value.code == 2
+    return capsys.readouterr().err
 
 
 def done_when_parameters(project: str) -> list[Any]:

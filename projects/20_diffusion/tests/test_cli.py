@@ -8,6 +8,7 @@ import pytest
 from diffusion import cli
 from diffusion.train import train
 from trainloop import LabError, latest_checkpoint
+from trainloop.testing import help_of, refused
 
 from .conftest import SMALL
 
@@ -18,21 +19,13 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, command)()
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert getattr(cli, command).__doc__ in shown
+    run = getattr(cli, command)
+    assert run.__doc__ in help_of(run, monkeypatch, capsys)
 
 
 def said_by(words: list[str], monkeypatch, capsys) -> str:
     """What the command prints before it exits with code 2: one line."""
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, words[0])()
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+    error = refused(getattr(cli, words[0]), words[1:], monkeypatch, capsys)
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     return error

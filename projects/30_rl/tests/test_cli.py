@@ -16,18 +16,15 @@ from rl.config import (
     config_class,
 )
 from trainloop import LabError
+from trainloop.testing import help_of, refused
 
 COMMANDS = ("train", "evaluate", "watch", "study", "gallery", "rewards")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, command)()
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert getattr(cli, command).__doc__ in shown
+    run = getattr(cli, command)
+    assert run.__doc__ in help_of(run, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -51,11 +48,7 @@ def test_help(command, monkeypatch, capsys):
 )
 def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, words[0])()
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+    error = refused(getattr(cli, words[0]), words[1:], monkeypatch, capsys)
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1
@@ -63,11 +56,7 @@ def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
 
 
 def test_an_unknown_algorithm_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train", "--algo", "trpo"])
-    with pytest.raises(SystemExit) as caught:
-        cli.train()
-    assert caught.value.code == 2
-    assert "trpo" in capsys.readouterr().err
+    assert "trpo" in refused(cli.train, ["--algo", "trpo"], monkeypatch, capsys)
 
 
 def test_each_algorithm_has_its_own_options(run):
@@ -84,11 +73,8 @@ def test_a_finished_run_of_another_algorithm_is_found_by_resume(run, monkeypatch
     with pytest.raises(SystemExit) as caught:
         cli.train()
     assert caught.value.code == 0
-    monkeypatch.setattr(sys, "argv", ["train", "--resume", "--algo", "dqn"])
-    with pytest.raises(SystemExit) as caught:
-        cli.train()
-    assert caught.value.code == 2
-    assert "--algo dqn differs from the run to resume (a2c" in capsys.readouterr().err
+    error = refused(cli.train, ["--resume", "--algo", "dqn"], monkeypatch, capsys)
+    assert "--algo dqn differs from the run to resume (a2c" in error
 
 
 def test_presets_fill_what_is_left_out():

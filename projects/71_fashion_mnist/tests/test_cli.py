@@ -1,6 +1,5 @@
 """The commands: help, and misuse as one line with exit code 2."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,27 +7,15 @@ import torch
 
 from fashion_mnist import cli
 from trainloop import load_checkpoint
+from trainloop.testing import help_of, refused
 
 COMMANDS = ("train", "compare", "evaluate", "export")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, command)()
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert getattr(cli, command).__doc__ in shown
-
-
-def misuse(words, monkeypatch, capsys) -> str:
-    """What a command says that exits with 2."""
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, words[0])()
-    assert caught.value.code == 2
-    return capsys.readouterr().err
+    run = getattr(cli, command)
+    assert run.__doc__ in help_of(run, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +34,14 @@ def misuse(words, monkeypatch, capsys) -> str:
 def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
-    error = misuse(words, monkeypatch, capsys)
+    error = refused(getattr(cli, words[0]), words[1:], monkeypatch, capsys)
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1
 
 
 def test_an_unknown_model_is_refused(monkeypatch, capsys):
-    error = misuse(["train", "--model", "vit"], monkeypatch, capsys)
+    error = refused(cli.train, ["--model", "vit"], monkeypatch, capsys)
     assert "linear" in error
     assert "vit" in error
     assert "Traceback" not in error
@@ -78,7 +65,7 @@ def test_a_wrong_checkpoint_is_one_line(
             "size": {"config": {**content["config"], "width": 5}},
         }
         torch.save({**content, **change[kind]}, path)
-    error = misuse([command, "--model-file", str(path)], monkeypatch, capsys)
+    error = refused(getattr(cli, command), ["--model-file", str(path)], monkeypatch, capsys)
     said = {
         "foreign": "belongs to project 'mnist'",
         "corrupt": "damaged",

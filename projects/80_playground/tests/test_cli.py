@@ -1,22 +1,17 @@
 """The commands: help, and misuse as one line with exit code 2."""
 
-import sys
-
 import pytest
 
 from playground import cli
+from trainloop.testing import help_of, refused
 
 COMMANDS = ("train", "play", "evaluate", "add_noise", "export", "measure")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, command)()
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert getattr(cli, command).__doc__ in shown
+    run = getattr(cli, command)
+    assert run.__doc__ in help_of(run, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +43,7 @@ def test_help(command, monkeypatch, capsys):
 )
 def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, words[0])()
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+    error = refused(getattr(cli, words[0]), words[1:], monkeypatch, capsys)
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1
@@ -60,8 +51,5 @@ def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
 
 def test_no_screen_is_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SDL_VIDEODRIVER", "nonsense")
-    monkeypatch.setattr(sys, "argv", ["play", "--home", str(tmp_path / "home")])
-    with pytest.raises(SystemExit) as caught:
-        cli.play()
-    assert caught.value.code == 2
-    assert "there is no screen" in capsys.readouterr().err
+    error = refused(cli.play, ["--home", str(tmp_path / "home")], monkeypatch, capsys)
+    assert "there is no screen" in error

@@ -88,21 +88,23 @@ def load_checkpoint(path: Path | str, project: str | None = None) -> dict[str, A
     return content
 
 
-def latest_checkpoint(project: str, name: str = "best.pt", command: str = "train") -> Path:
-    """The checkpoint of the newest run of `command`: `best.pt`, or `last.pt` without a best.
+def latest_checkpoint(
+    project: str, name: str = "best.pt", commands: tuple[str, ...] = ("train",)
+) -> Path:
+    """The checkpoint of the newest run of `commands`: `best.pt`, or `last.pt` without a best.
 
     Raises:
         LabError: the project has no run with a checkpoint yet.
     """
     for run in run_folders(project):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            if json.loads((run / "config.json").read_text("utf-8"))["command"] != command:
+            if json.loads((run / "config.json").read_text("utf-8"))["command"] not in commands:
                 continue
         for candidate in (run / name, run / "last.pt"):
             if candidate.is_file():
                 return candidate
     raise LabError(
-        f"no run of {project} has a checkpoint: `uv run --package {project} {command}` first"
+        f"no run of {project} has a checkpoint: `uv run --package {project} {commands[0]}` first"
     )
 
 

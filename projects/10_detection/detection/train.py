@@ -134,7 +134,7 @@ def make_detector(config: TrainConfig, classes: int) -> Detector:
     backbone = make_backbone(config.backbone, config.widths, config.freeze, config.freeze_batchnorm)
     if config.backbone_weights:
         newest = config.backbone_weights == "pretrain"
-        path = latest_checkpoint("detection", command="pretrain") if newest else None
+        path = latest_checkpoint("detection", commands=("pretrain",)) if newest else None
         load_backbone_weights(backbone, path or config.backbone_weights)
     centerness = config.assignment == "centre"
     return Detector(classes, backbone, prior=config.prior, centerness=centerness)

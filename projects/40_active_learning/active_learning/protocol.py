@@ -1,5 +1,7 @@
 """One seed of a study: from the same first frames, each strategy asks, is told, and trains anew."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +95,9 @@ def curve(config: CurveConfig) -> dict[str, float | int | None]:
         # After the first training every strategy asks for its first batch; later the one at work.
         asking = [strategy] if strategy != START else list(config.strategies)
         if at < config.rounds:
+            look = looks(pool, nets, config, run.device, at)
             for name in asking:
-                ledger.add(name, ask(name, pool, rows, nets, config, run.device, at))
+                ledger.add(name, ask(name, look, pool, rows, config, run.device, at))
         run.save(step)
     return run.finish(trainings=config.trainings)
 
@@ -155,19 +158,31 @@ def class_counts(pool: Frames, rows: list[int]) -> Int64[Tensor, " K"]:
     return torch.bincount(labels[labels >= 0], minlength=len(pool.classes))
 
 
+def looks(
+    pool: Frames, nets: tuple[Detector, ...], config: CurveConfig, device: torch.device, at: int
+) -> Callable[[str], Predictions]:
+    """What a strategy sees of the pool: by its own look for two of them, by one for all others."""
+
+    @cache
+    def look(passes: int, members: tuple[Detector, ...]) -> Predictions:
+        seed_step(mix(config.seed, at), 1, device)  # of dropout
+        return predict(nets[0], pool, device, passes, members)
+
+    return lambda name: look(
+        config.passes if name == "bald" else 0, nets if name == "committee" else ()
+    )
+
+
 def ask(
     name: str,
+    look: Callable[[str], Predictions],
     pool: Frames,
     rows: list[int],
-    nets: tuple[Detector, ...],
     config: CurveConfig,
     device: torch.device,
     at: int,
 ) -> Int64[Tensor, " n"]:
     """What a strategy wants labelled after round `at`."""
-    seed_step(mix(config.seed, at), 1, device)  # of dropout
-    passes = config.passes if name == "bald" else 0
-    seen = predict(nets[0], pool, device, passes, nets if name == "committee" else ())
     gain = None
     if name == "oracle":
         # Validation frames, not the test's: an upper bound that has seen the exam bounds nothing.
@@ -177,7 +192,7 @@ def ask(
             (net,) = train_members(pool, rows + batch.tolist(), config, device, at + 1)
             return float(np.nanmean(score(detect(net, held_out, device), held_out)[0]))
 
-    return choose(name, seen, rows, pool, config.query, mix(config.seed, 500_000 + at), gain)
+    return choose(name, look(name), rows, pool, config.query, mix(config.seed, 500_000 + at), gain)
 
 
 def choose(

@@ -12,9 +12,8 @@ from language_model.hub import gpt2_folder
 from language_model.lora import Adapters, add_lora, merge_lora
 from language_model.model import Gpt, Shape
 from language_model.tokenizer import BytePairs, Tokenizer, restored
-from trainloop import LabError, load_checkpoint, pick_device
+from trainloop import LabError, latest_checkpoint, load_checkpoint, pick_device
 from trainloop.checkpoint import load_into
-from trainloop.paths import run_folders
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ def load_trained(options: CheckpointOptions) -> Trained:
         tokenizer, model = BytePairs.from_gpt2(folder), load_gpt2(folder)
         check_fit(folder, tokenizer, model.shape.vocabulary)
         return Trained(model.to(device).eval(), tokenizer, "shakespeare", device)
-    path = Path(options.checkpoint) if options.checkpoint else newest_checkpoint()
+    path = Path(
+        options.checkpoint or latest_checkpoint("language-model", commands=("train", "finetune"))
+    )
     saved = load_checkpoint(path, "language-model")
     try:
         tokenizer, config = restored(saved["states"]["tokenizer"]), saved["config"]
@@ -85,14 +86,3 @@ def check_fit(path: Path, tokenizer: Tokenizer, vocabulary: int) -> None:
             f"{path}: its tokenizer has {tokenizer.size:,} tokens and its network "
             f"{vocabulary:,}: they do not belong together"
         )
-
-
-def newest_checkpoint() -> Path:
-    """The best checkpoint of the newest run of `train` or `finetune`."""
-    for folder in run_folders("language-model"):
-        for name in ("best.pt", "last.pt"):
-            if (folder / name).is_file():
-                return folder / name
-    raise LabError(
-        "no run of language-model has a checkpoint: `uv run --package language-model train` first"
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from matplotlib.figure import Figure
 
 from playground.augment import augmented
@@ -39,6 +39,11 @@ def scores(net: Net, samples: Labelled) -> dict[str, float]:
     }
 
 
+def answers(net: Net, samples: Labelled) -> Int64[np.ndarray, "10 10"]:
+    """How often each digit (row) gets each answer (column)."""
+    return confusion(samples.labels, probabilities(net, samples).argmax(1))
+
+
 def newest_model() -> Path:
     """model.npz of the newest run of `train`; LabError where there is none."""
     for folder in run_folders("playground"):
@@ -56,13 +61,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     found = scores(net, samples)
     print(f"{path} on {len(samples.labels):,} images of {config.data}")
     print(f"accuracy {found['accuracy']:.2%}, loss {found['nll']:.4f} nats")
-    table = confusion(samples.labels, probabilities(net, samples).argmax(1))
+    table = answers(net, samples)
     for digit, row in enumerate(table):
         if row.sum():
             wrong = np.where(np.arange(10) == digit, 0, row)
             mistake = f", most often taken for {wrong.argmax()}" if wrong.any() else ""
             print(f"  {digit}: {row[digit]} of {row.sum()} right{mistake}")
-    draw_confusion(net, samples).savefig(config.out)
+    draw_confusion(table).savefig(config.out)
     print(f"wrote {config.out}")
     return found
 
@@ -96,9 +101,8 @@ def draw_weights(net: Net) -> Figure:
     return figure
 
 
-def draw_confusion(net: Net, samples: Labelled) -> Figure:
+def draw_confusion(table: Int64[np.ndarray, "10 10"]) -> Figure:
     """Counts of (label, answer), mistakes coloured by how many they are."""
-    table = confusion(samples.labels, probabilities(net, samples).argmax(1))
     mistakes = table * (1 - np.eye(10, dtype=np.int64))
     figure = Figure(figsize=(5.2, 5.0), layout="constrained")
     axis = figure.subplots()

@@ -8,7 +8,7 @@ import torch
 from playground.augment import augmented
 from playground.config import TrainConfig
 from playground.data import Shuffles, splits, unit
-from playground.evaluate import draw_confusion, draw_weights, scores
+from playground.evaluate import answers, draw_confusion, draw_weights, scores
 from playground.net import CLASSES, PIXELS, Net, save_net
 from playground.optimise import Optimizer
 from trainloop import Run
@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     run.log(run.total, **{f"test/{name}": value for name, value in found.items()})
     save_net(run.folder / "model.npz", net)
     run.picture("weights", draw_weights(net))
-    run.picture("confusion", draw_confusion(net, test_set))
+    run.picture("confusion", draw_confusion(answers(net, test_set)))
     return run.finish(images=count, images_seen=run.total * config.batch_size)
 
 

@@ -16,6 +16,7 @@ from lab_houdini import onnx_file
 from lab_houdini.table import SceneError
 
 from houdini_bridge.results.cli import check_onnx
+from trainloop.testing import refused
 
 
 @pytest.mark.parametrize(("batch", "found"), [(1, 1), ("N", 0), ("images", 0)])
@@ -135,10 +136,8 @@ def test_the_command_says_what_a_model_takes(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "any number of images of 5 x 5 -> probs [10], embedding [6]" in said
     path.write_text("text")
-    with pytest.raises(SystemExit) as stop:
-        check_onnx()
-    said = capsys.readouterr().err
-    assert stop.value.code == 2 and said.count("\n") == 1 and "is no ONNX file" in said
+    said = refused(check_onnx, [str(path)], monkeypatch, capsys)
+    assert said.count("\n") == 1 and "is no ONNX file" in said
 
 
 def test_it_runs_as_a_file_in_a_bare_python(tmp_path):

@@ -1,22 +1,17 @@
 """The commands: help, and misuse as one line with exit code 2."""
 
-import sys
-
 import pytest
 
 from mnist import cli
+from trainloop.testing import help_of, refused
 
 COMMANDS = ("train", "models", "synthetic_study", "predict", "export")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, command)()
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert getattr(cli, command).__doc__ in shown
+    run = getattr(cli, command)
+    assert run.__doc__ in help_of(run, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +29,7 @@ def test_help(command, monkeypatch, capsys):
 def test_misuse_is_one_line(words, said, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as caught:
-        getattr(cli, words[0])()
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+    error = refused(getattr(cli, words[0]), words[1:], monkeypatch, capsys)
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1

@@ -272,8 +272,8 @@ class SamplersConfig(RunOptions):
     """A .pt of `train`; left out: that of the newest training on --data."""
     data: str = "mnist"
     """digits, mnist, fashion-mnist or cifar10; not read with --checkpoint."""
-    guidance: float = 1.0
-    """Weight of the label."""
+    guidance: float = 2.0
+    """Weight of the label; the default run's."""
     samples: int = 300
     """How many to score each time."""
 

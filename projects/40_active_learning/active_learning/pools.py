@@ -21,7 +21,7 @@ class Knobs:
     """Share of frames without an object."""
     objects: int = 3
     """Most objects of a frame; those that are not empty have 1 to this many."""
-    clip: int = 6
+    clip: int = 1
     """Mean number of consecutive, nearly equal frames; 1: every frame is a scene of its own."""
     parked: float = 0.0
     """How unequal the clips' lengths are, as 1/rank^parked: 0 all equal, 1.2 a parked camera."""
@@ -40,7 +40,7 @@ POOLS: dict[str, Knobs] = {
     "full": Knobs(empty=0.0),
     # Five classes 12 times as rare as the others, one or two objects a frame: do labels of rare
     # classes, which count as much in the mean over classes, come cheaper by asking for them?
-    "rare": Knobs(frames=2_400, objects=2, clip=1, rare=5, rarity=12.0),
+    "rare": Knobs(frames=2_400, objects=2, rare=5, rarity=12.0),
     # Half of the frames are empty, the others are 60 scenes filmed 20 times each.
     "clips": Knobs(clip=20),
     # A camera that stood still: the longest of 300 clips is a seventh of the pool.
@@ -48,9 +48,9 @@ POOLS: dict[str, Knobs] = {
     # Both: rare classes, seen by a camera that stood still.
     "rare-parked": Knobs(frames=2_400, objects=2, clip=8, parked=1.0, rare=5, rarity=12.0),
     # One scene in twelve is dark, in the test every second one.
-    "dark": Knobs(frames=2_400, clip=1, dark=1 / 12),
+    "dark": Knobs(frames=2_400, dark=1 / 12),
     # One class of ten is very rare, nothing is empty: the least that class balance could win.
-    "one-rare": Knobs(frames=2_400, empty=0.0, objects=2, clip=1, rare=1, rarity=30.0),
+    "one-rare": Knobs(frames=2_400, empty=0.0, objects=2, rare=1, rarity=30.0),
     # A pool of nearly empty frames: one object in ten frames, as a wildlife camera sees them.
     "wildlife": Knobs(frames=2_400, empty=0.9, objects=2, clip=4, rare=5, rarity=4.0),
     # 600 frames, for the oracle, which trains for every batch that it considers.

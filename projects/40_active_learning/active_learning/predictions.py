@@ -11,7 +11,7 @@ from active_learning.model import DROPOUT, Detector, boxes_at, peaks
 from active_learning.scenes import Frames
 
 PEAKS = 6  # of a frame
-SEEN = 0.1  # p(object) from which a peak counts as one
+SEEN = 0.3  # p(object) from which a peak counts as one
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class CurveConfig(DetectorOptions):
     """Who chooses the frames to label; `strategies.py` has a function for each."""
     start: int = 60
     """Frames labelled at first, drawn by the seed, the same for all strategies."""
-    query: int = 80
+    query: int = 40
     """Frames labelled in each round."""
     rounds: int = 3
     """Rounds after the first training."""

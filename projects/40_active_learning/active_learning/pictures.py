@@ -57,7 +57,7 @@ def draw_curves(curves: dict[str, Curves], title: str, most: int = 7) -> Figure:
         axis.grid(alpha=0.25)
     top = max(float(c.ap50.mean(0).max()) for c in curves.values())
     axes[0].set_ylim(0, min(1.0, 1.25 * max(top, 0.01)))
-    axes[0].set_ylabel("AP50 on test frames")
+    axes[0].set_ylabel("AP50 on frames held out")
     axes[0].set_title("what a frame costs", fontsize=10)
     axes[1].set_title("what a box costs", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -156,7 +156,7 @@ def draw_certainty(
     middle = [uncertainty[place == b].mean() for b in bins]
     left.plot(middle, [errors[place == b].mean() for b in bins], "k.-", label="mean of a tenth")
     left.set(xlabel="uncertainty: sum of entropies (nats)", ylabel="missed or false objects")
-    left.set_title(f"test frames, rank correlation {correlation:.2f}", fontsize=10)
+    left.set_title(f"frames held out, rank correlation {correlation:.2f}", fontsize=10)
     left.legend(frameon=False, fontsize=9)
     right.plot([0, 1], [0, 1], color="0.6", lw=1)
     right.plot(said, true, "C1o-")

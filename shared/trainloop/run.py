@@ -13,8 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from torch import Tensor, nn
 
 import trainloop
@@ -233,11 +236,14 @@ class Run:
 
     def picture(self, name: str, figure: Figure) -> None:
         """Save a matplotlib figure as NAME.png, replacing the last one; TensorBoard keeps all."""
-        if self.is_main:
-            atomic_write(
-                self.folder / f"{name}.png", lambda file: figure.savefig(file, format="png")
-            )
-            self._events().add_figure(name, figure, self._bar.n if self._bar else 0, close=False)
+        if not self.is_main:
+            return
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # once for both: it is what costs
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        atomic_write(self.folder / f"{name}.png", lambda file: imsave(file, pixels, format="png"))
+        step = self._bar.n if self._bar else 0
+        self._events().add_image(name, pixels, step, dataformats="HWC")
 
     def save(self, step: int, metric: float | int | None = None) -> None:
         """Write last.pt, and best.pt too if `metric` (higher is better) beats all before it."""

@@ -59,7 +59,10 @@ def draw_rows(rows: dict[str, UInt8[Tensor, "N C H W"]], title: str = "") -> Fig
     tile = min(0.55, 9 / count)
     longest = max(len(line) for name in rows for line in name.splitlines())
     figure = Figure(
-        figsize=(count * tile + 0.3 + 0.075 * longest, len(rows) * tile * height / width * 1.08 + 0.4 * bool(title)),
+        figsize=(
+            count * tile + 0.3 + 0.075 * longest,
+            len(rows) * tile * height / width * 1.08 + 0.4 * bool(title),
+        ),
         layout="constrained",
     )
     axes = figure.subplots(len(rows), squeeze=False)[:, 0]

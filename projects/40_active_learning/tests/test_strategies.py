@@ -124,11 +124,11 @@ def test_entropy_on_paper():
     )
     assert object_entropy(one)[0].tolist() == pytest.approx([1.5 * np.log(2), 0])
     assert outcomes(one.objects, one.classes).sum(-1).tolist() == [[1.0, 1.0]]
-    few = replace(one, objects=torch.tensor([[0.9, 0.2]]))
+    few = replace(one, objects=torch.tensor([[0.9, 0.4]]))
     top = few.outcomes
     assert top[0, 0].tolist() == pytest.approx([0.45, 0.45, 0.1])
-    # least confidence: 1 - 0.45 and 1 - 0.8; margin: 1 - 0 and 1 - 0.7
-    for function, expected in ((strategies.least_confidence, 0.75), (strategies.margin, 1.3)):
+    # least confidence: 1 - 0.45 and 1 - 0.6; margin: 1 - 0 and 1 - 0.4
+    for function, expected in ((strategies.least_confidence, 0.95), (strategies.margin, 1.6)):
         assert worths(function, few) == pytest.approx([expected], abs=1e-6)
 
 

@@ -57,15 +57,15 @@ def draw_rows(rows: dict[str, UInt8[Tensor, "N C H W"]], title: str = "") -> Fig
     first = next(iter(rows.values()))
     count, _, height, width = first.shape
     tile = min(0.55, 9 / count)
-    longest = max(len(line) for name in rows for line in name.splitlines())
-    figure = Figure(
-        figsize=(
-            count * tile + 0.3 + 0.075 * longest,
-            len(rows) * tile * height / width * 1.08 + 0.4 * bool(title),
-        ),
-        layout="constrained",
-    )
-    axes = figure.subplots(len(rows), squeeze=False)[:, 0]
+    # Fixed margins: layout="constrained" does not see names that stand upright beside an axis.
+    names = 0.15 + 0.075 * max(len(line) for name in rows for line in name.splitlines())
+    across = names + count * tile + 0.05  # inches
+    above = 0.3 if title else 0.03
+    down = above + len(rows) * tile * height / width * 1.08
+    margins = {"left": names / across, "right": 1 - 0.05 / across, "bottom": 0.03 / down,
+               "top": 1 - above / down, "hspace": 0.06}  # fmt: skip
+    figure = Figure(figsize=(across, down))
+    axes = figure.subplots(len(rows), squeeze=False, gridspec_kw=margins)[:, 0]
     for axis, (name, images) in zip(axes, rows.items(), strict=True):
         show(axis, images, count)
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)

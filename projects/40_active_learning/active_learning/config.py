@@ -90,9 +90,9 @@ class CurveConfig(DetectorOptions):
 
     strategies: tuple[Strategy, ...] = ("random", "non-empty", "entropy")
     """Who chooses the frames to label; `strategies.py` has a function for each."""
-    start: int = 60
+    start: int = 30
     """Frames labelled at first, drawn by the seed, the same for all strategies."""
-    query: int = 40
+    query: int = 30
     """Frames labelled in each round."""
     rounds: int = 3
     """Rounds after the first training."""

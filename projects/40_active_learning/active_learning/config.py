@@ -138,7 +138,7 @@ class TrainConfig(CurveConfig):
     seeds: int = 4
     """Curves of each strategy, with the seeds `seed`, `seed` + 1, ...; 10 for a claim."""
     target: float = 0.0
-    """AP50 at which costs are compared; 0: 95% of what the weaker of two ends with."""
+    """AP50 at which costs are compared; 0: what the weaker of two ends with."""
     workers: int = 0
     """Seeds at a time; 0: one for each core, or one on a GPU."""
 
@@ -172,7 +172,7 @@ class CompareConfig:
     pool: str = ""
     """Curves of that pool; left out: of the newest run that has both."""
     target: float = 0.0
-    """AP50 at which costs are compared; 0: 95% of what the weaker of the two ends with."""
+    """AP50 at which costs are compared; 0: what the weaker of the two ends with."""
 
     def __post_init__(self) -> None:
         check(self.a != self.b, f"compare needs two strategies, not {self.a} twice")

@@ -57,6 +57,21 @@ def point_latest(folder: Path) -> None:
     link.replace(home / "latest")
 
 
+def state(folder: Path) -> str:
+    """How far a run came: finished, or saved at a step.
+
+    Raises:
+        OSError, ValueError, KeyError: it is no run folder, or damaged.
+    """
+    steps = read_json(folder / "config.json")["config"]["steps"]
+    if (folder / "summary.json").exists():
+        return "finished"
+    timing = folder / "timing.jsonl"
+    lines = timing.read_text("utf-8").splitlines() if timing.exists() else []
+    done = json.loads(lines[-1])["step"] if lines else 0
+    return f"saved at {done} of {steps}" if steps else f"saved at {done}"  # 0: by --epochs
+
+
 def overrides(config: RunOptions) -> dict[str, Any]:
     """The options that differ from their defaults and make the run another experiment."""
     return {

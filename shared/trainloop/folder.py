@@ -20,6 +20,10 @@ WHERE = ("device", "workers")  # where a run is computed, not what: these may ch
 def new_folder(project: str) -> Path:
     """A folder named after this second, made."""
     home = runs_dir() / project
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:  # TensorBoard, for one, could not write there
+        raise LabError(f"{str(home)!a} is no UTF-8 in this locale: set LC_ALL=C.UTF-8") from None
     home.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ["", *(f"_{n}" for n in range(2, 100))]:

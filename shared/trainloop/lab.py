@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
-from trainloop.checkpoint import atomic_write
+from trainloop.checkpoint import write_text
 from trainloop.cli import check as check_that
 from trainloop.cli import entry_point
 from trainloop.done_when import Verdict, criteria, headline, judge, recorded, verdict_table
@@ -190,7 +190,7 @@ def tick(roadmap: Path, verdicts: list[Verdict]) -> None:
         if verdict.met is not None:
             text = box.sub(rf"\g<1>[{'x' if verdict.met else ' '}]\g<2>", text)
     if text != before:
-        atomic_write(roadmap, lambda file: file.write(text.encode()))
+        write_text(roadmap, text)
 
 
 # --- learn --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainloop.checkpoint import atomic_write
+from trainloop.checkpoint import write_text
 from trainloop.cli import check
 from trainloop.done_when import criteria
 from trainloop.errors import LabError
@@ -58,12 +58,12 @@ def make_project(name: str, number: int | None = None) -> Path:
         }
         try:
             for path, text in after.items():
-                atomic_write(path, lambda file, text=text: file.write(text.encode()))
+                write_text(path, text)
             draft.rename(home)
         except BaseException:
             for path, text in before.items():
                 if _text(path) != text:
-                    atomic_write(path, lambda file, text=text: file.write(text.encode()))
+                    write_text(path, text)
             raise
     return home
 

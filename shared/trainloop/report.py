@@ -40,11 +40,11 @@ class Pictures:
 
 def write_report(out: Path, projects: Iterable[str]) -> tuple[int, Pictures]:
     """Write the page about these projects to `out`. Returns the number of runs and the pictures."""
-    from trainloop.checkpoint import atomic_write
+    from trainloop.checkpoint import write_text
 
     page, runs, pictures = report(list(projects))
     out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(out, lambda file: file.write(page.encode()))
+    write_text(out, page)
     return runs, pictures
 
 

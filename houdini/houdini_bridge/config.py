@@ -120,4 +120,5 @@ class TrainConfig(RunOptions):
         super().__post_init__()
         check(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}")
         check(self.width >= 1, f"--width must be at least 1, not {self.width}")
+        check(self.lr > 0, f"--lr must be above 0, not {self.lr}")
         check(0 <= self.shift <= 14, f"--shift must be 0 to 14 pixels, not {self.shift}")

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainloop import LabError, atomic_write, check, entry_point, parse
+from trainloop import LabError, check, entry_point, parse, write_text
 
 NAME = "ml_learning_lab.json"
 MARK = "ML_LEARNING_LAB"
@@ -99,7 +99,7 @@ def install(folder: Path, checkout: Path = CHECKOUT) -> str:
     before = owner_of(package)
     content = TEMPLATE.read_text("utf-8").replace("@CHECKOUT@", checkout.as_posix())
     package.parent.mkdir(exist_ok=True)
-    atomic_write(package, lambda file: file.write(content.encode()))
+    write_text(package, content)
     if before == checkout.as_posix():
         return f"{package} was there already"
     instead = f", which pointed to {before}" if before else ""

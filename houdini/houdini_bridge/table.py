@@ -31,7 +31,7 @@ import numpy as np
 from houdini_bridge.draw import BOX, CELL, GRID, PRESSURE
 from houdini_bridge.faces import FONTS, all_faces, font_file
 from houdini_bridge.look import sample
-from trainloop import LabError, atomic_write
+from trainloop import LabError, atomic_write, write_text
 
 VERSION = 1
 """Of the two files' form."""
@@ -188,7 +188,7 @@ def ensure(folder: Path, seed: int, overwrite: bool) -> tuple[np.ndarray, str]:
         text = generate(seed)
         folder.mkdir(parents=True, exist_ok=True)
         # table.json last: where it is, table.csv is the one that it speaks of
-        atomic_write(folder / "table.csv", lambda file: file.write(text.encode()))
+        write_text(folder / "table.csv", text)
         described = _json(describe(seed, text)).encode()
         atomic_write(folder / "table.json", lambda file: file.write(described))
     return parse_rows(text), wanted

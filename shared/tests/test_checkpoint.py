@@ -34,6 +34,8 @@ def damage(path: Path, how: str, mark: Path) -> None:
         path.write_bytes(whole[:40] + bytes(200) + whole[240:])
     elif how == "text":
         path.write_text("not a checkpoint at all\n")
+    elif how == "other text":  # in a pickle a t means: take a tuple off the stack, which is empty
+        path.write_text("this is no checkpoint\n")
     elif how == "malicious":
         torch.save({**content, "extra": Malicious(mark)}, path)
     elif how == "malicious pickle":
@@ -55,8 +57,8 @@ def damage(path: Path, how: str, mark: Path) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        "truncated", "empty", "flipped", "text", "malicious", "malicious pickle", "no dict",
-        "foreign", "other project", "other shapes", "other parts",
+        "truncated", "empty", "flipped", "text", "other text", "malicious", "malicious pickle",
+        "no dict", "foreign", "other project", "other shapes", "other parts",
     ],
 )  # fmt: skip
 def test_damaged_checkpoints_are_refused(toy, runs, tmp_path, how):

@@ -1,5 +1,6 @@
 """Runs: exact resume, stopping, refusing, and what lies in the folder."""
 
+import errno
 import json
 import os
 import signal
@@ -14,11 +15,11 @@ import torch
 
 from trainloop.batches import Batches
 from trainloop.checkpoint import load_checkpoint
-from trainloop.cli import RunOptions
+from trainloop.cli import RunOptions, entry_point
 from trainloop.device import seed_step
 from trainloop.ema import Ema
 from trainloop.errors import LabError, NonFiniteError
-from trainloop.folder import resumed_config
+from trainloop.folder import new_folder, resumed_config
 from trainloop.run import Run
 from trainloop.schedule import warmup_cosine
 from trainloop.testing import assert_resume_is_exact, assert_same_run
@@ -267,3 +268,22 @@ def test_bad_common_options(toy):
     for options in ({"steps": 0}, {"seed": -1}):
         with pytest.raises(LabError):
             replace(toy.ToyConfig(), **options)
+
+
+def test_a_place_whose_name_is_no_utf8_is_refused(monkeypatch, tmp_path):
+    """As one with umlauts is under LC_ALL=C where Python's UTF-8 mode is switched off."""
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path / "L\udcffufe"))
+    with pytest.raises(LabError, match=r"set LC_ALL=C\.UTF-8"):
+        new_folder("toy")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EPERM])
+def test_a_place_where_nothing_can_be_written_is_one_line(reason, capsys):
+    def command() -> None:
+        raise OSError(reason, os.strerror(reason), "last.pt")
+
+    with pytest.raises(SystemExit) as caught:
+        entry_point(command)()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {os.strerror(reason)}: last.pt\n"

@@ -54,6 +54,7 @@ _HOME = {
     "runs_dir": "paths",
     "train_all": "study",
     "warmup_cosine": "schedule",
+    "write_text": "checkpoint",
 }
 __all__ = sorted(_HOME)
 

@@ -32,6 +32,11 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
 def save_checkpoint(path: Path, content: dict[str, Any], also: Path | None = None) -> None:
     """Write `content` (tensors, numbers, strings, dicts and lists of them) to `path`.
 
@@ -74,7 +79,7 @@ def load_checkpoint(path: Path | str, project: str | None = None) -> dict[str, A
             f"{path} holds objects other than tensors and plain values, or is no checkpoint: "
             "refused, nothing in it was run"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError):
+    except (RuntimeError, EOFError, ValueError, LookupError, AssertionError, OSError):
         raise LabError(
             f"{path} is cut short or damaged: use another checkpoint or train again"
         ) from None

@@ -71,11 +71,14 @@ def entry_point(command: Callable[[], None]) -> Callable[[], None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            if error.errno not in _NO_PLACE:
                 raise
             _exit(f"error: {error.strerror}: {error.filename or 'while writing'}", 1)
 
     return wrapped
+
+
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _exit(message: str, code: int) -> None:

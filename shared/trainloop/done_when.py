@@ -133,6 +133,14 @@ def judge(criterion: Criterion, summaries: list[dict[str, Any]]) -> Verdict:
     return Verdict(criterion, values, met, tuple(s.get("folder", "") for s in chosen))
 
 
+def headline(asked: list[Criterion], metrics: dict[str, Any]) -> str:
+    """The figures that a project's done-when asks for, else its test figures."""
+    names = list(dict.fromkeys(c.metric for c in asked if c.metric in metrics))
+    names = names or [name for name in metrics if name.startswith("test/")][:2]
+    figures = ((name, metrics[name]) for name in names)
+    return ", ".join(f"{k} {v:.4g}" if v is not None else f"{k} undefined" for k, v in figures)
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 

@@ -20,6 +20,10 @@ WHERE = ("device", "workers")  # where a run is computed, not what: these may ch
 def new_folder(project: str) -> Path:
     """A folder named after this second, made."""
     home = runs_dir() / project
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:  # TensorBoard, for one, could not write there
+        raise LabError(f"{str(home)!a} is no UTF-8 in this locale: set LC_ALL=C.UTF-8") from None
     home.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ["", *(f"_{n}" for n in range(2, 100))]:
@@ -55,6 +59,21 @@ def point_latest(folder: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)
     link.replace(home / "latest")
+
+
+def state(folder: Path) -> str:
+    """How far a run came: finished, or saved at a step.
+
+    Raises:
+        OSError, ValueError, KeyError: it is no run folder, or damaged.
+    """
+    steps = read_json(folder / "config.json")["config"]["steps"]
+    if (folder / "summary.json").exists():
+        return "finished"
+    timing = folder / "timing.jsonl"
+    lines = timing.read_text("utf-8").splitlines() if timing.exists() else []
+    done = json.loads(lines[-1])["step"] if lines else 0
+    return f"saved at {done} of {steps}" if steps else f"saved at {done}"  # 0: by --epochs
 
 
 def overrides(config: RunOptions) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 Nothing here imports torch before it must: `lab status` answers at once.
 """
 
+import contextlib
 import fcntl
 import importlib.util
-import json
 import os
 import re
 import shlex
@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
-from trainloop.checkpoint import atomic_write
+from trainloop.checkpoint import write_text
+from trainloop.cli import check as check_that
 from trainloop.cli import entry_point
-from trainloop.done_when import Verdict, criteria, judge, recorded, verdict_table
+from trainloop.done_when import Verdict, criteria, headline, judge, recorded, verdict_table
 from trainloop.errors import LabError
+from trainloop.folder import state
 from trainloop.paths import data_dir, project_folders, run_folders, runs_dir, workspace_root
 
 app = SubcommandApp()
@@ -37,11 +39,12 @@ def status() -> None:
     table = Table("project", "last run", "state", "figures", "done-when")
     for project in project_folders():
         summaries = recorded(project)
-        verdicts = [judge(criterion, summaries) for criterion in criteria(project)]
+        asked = criteria(project)
+        verdicts = [judge(criterion, summaries) for criterion in asked]
         met = sum(verdict.met is True for verdict in verdicts)
         run, state = _last_run(project)
         default = [summary for summary in summaries if not summary["overrides"]]
-        figures = headline(project, default[-1]) if default else ""
+        figures = headline(asked, default[-1]["metrics"]) if default else ""
         table.add_row(project, run, state, figures, f"{met} of {len(verdicts)}")
     Console().print(table)
 
@@ -78,6 +81,46 @@ def learn(project: Project, worked: str = "", failed: str = "", surprised: str =
     path = workspace_root() / "LEARNING.md"
     append(path, entry)
     print(f"appended to {path}")
+
+
+@app.command
+def report(out: Path | None = None, project: str | None = None) -> None:
+    """Put all runs on one page to look through and compare: an HTML file that opens from disk.
+
+    Args:
+        out: the file; left out: report.html in the folder of the runs.
+        project: only this one's runs; left out: those of all.
+    """
+    from trainloop.report import write_report
+
+    path = runs_dir() / "report.html" if out is None else out
+    check_that(not path.is_dir(), f"--out {path} is a folder: name a file")
+    projects = [_known(project)] if project else list(project_folders())
+    runs, pictures = write_report(path, projects)
+    print(
+        f"{runs} runs and {pictures.embedded} of {pictures.found} pictures on "
+        f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+    )
+
+
+@app.command
+def new(name: Project, number: int | None = None) -> None:
+    """Make a project of the same house as the others from a template; its training works at once.
+
+    Args:
+        name: of its package: small letters, digits, hyphens.
+        number: of its phase; left out: the next ten after the last one.
+    """
+    from trainloop.new import make_project
+
+    home = make_project(name, number)
+    print(
+        f"made {home} and named it in pyproject.toml and ROADMAP.md. Now\n"
+        f"    uv run --package {name} train\n"
+        f"    uv run --package {name} pytest {home.relative_to(workspace_root())}\n"
+        f"    uv run lab check {name}\n"
+        "and add its row to the table in README.md once there is a figure to put into it."
+    )
 
 
 @app.command
@@ -126,26 +169,9 @@ def _known(project: str) -> str:
 def _last_run(project: str) -> tuple[str, str]:
     """Name and state of the newest run folder."""
     for folder in run_folders(project):
-        try:
-            steps = json.loads((folder / "config.json").read_text("utf-8"))["config"]["steps"]
-        except (OSError, ValueError, KeyError):
-            continue
-        if (folder / "summary.json").exists():
-            return folder.name, "finished"
-        timing = folder / "timing.jsonl"
-        lines = timing.read_text("utf-8").splitlines() if timing.exists() else []
-        done = json.loads(lines[-1])["step"] if lines else 0
-        return folder.name, f"saved at {done} of {steps}"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return folder.name, state(folder)
     return "", "never run"
-
-
-def headline(project: str, summary: dict[str, Any]) -> str:
-    """The figures that the project's done-when asks for, else its test figures."""
-    metrics = summary["metrics"]
-    names = dict.fromkeys(c.metric for c in criteria(project) if c.metric in metrics)
-    names = list(names) or [name for name in metrics if name.startswith("test/")][:2]
-    figures = ((name, metrics[name]) for name in names)
-    return ", ".join(f"{k} {v:.4g}" if v is not None else f"{k} undefined" for k, v in figures)
 
 
 def tick(roadmap: Path, verdicts: list[Verdict]) -> None:
@@ -164,7 +190,7 @@ def tick(roadmap: Path, verdicts: list[Verdict]) -> None:
         if verdict.met is not None:
             text = box.sub(rf"\g<1>[{'x' if verdict.met else ' '}]\g<2>", text)
     if text != before:
-        atomic_write(roadmap, lambda file: file.write(text.encode()))
+        write_text(roadmap, text)
 
 
 # --- learn --------------------------------------------------------------------------------------
@@ -179,7 +205,8 @@ def learning_entry(
         seconds = summary["metrics"].get("wall_seconds") or 0
         lines += [
             f"Run `{summary['folder']}` at `{summary['commit'] or 'no commit'}`: "
-            f"{headline(project, summary)} (seed {summary['config']['seed']}, {seconds:.0f} s)",
+            f"{headline(criteria(project), summary['metrics'])} "
+            f"(seed {summary['config']['seed']}, {seconds:.0f} s)",
             "",
         ]
     parts = {"Worked": worked, "Failed": failed, "Surprised": surprised}

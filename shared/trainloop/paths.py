@@ -35,6 +35,7 @@ def data_dir() -> Path:
     return Path(os.environ.get("LAB_DATA") or workspace_root() / "data").absolute()
 
 
+@cache
 def project_folders() -> dict[str, Path]:
     """Every project of the workspace by its package name, in the order of the roadmap."""
     root = workspace_root()

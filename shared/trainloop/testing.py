@@ -1,7 +1,12 @@
 """What the tests of several projects need."""
 
+import contextlib
+import importlib
+import inspect
+import io
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,7 @@ import torch
 from trainloop.checkpoint import load_checkpoint
 from trainloop.cli import RunOptions
 from trainloop.done_when import Criterion, criteria, judge, recorded
-from trainloop.paths import module_name
+from trainloop.paths import module_name, project_folders
 from trainloop.run import Run
 
 
@@ -130,3 +135,36 @@ def hold(criterion: Criterion, runs: Path) -> None:
         verdict = judge(criterion, recorded(project))
     print(f"{criterion.id}: {verdict.measured}, asked for {criterion.bound}, {verdict.values}")
     assert verdict.met, f"{criterion.id}: {verdict.measured}, asked for {criterion.bound}"
+
+
+def configs(project: str) -> dict[str, type]:
+    """The options of each of a project's commands: the dataclass it parses, without running it.
+
+    Commands that read their words in another way (warmup's `bugs` has commands of its own) are left
+    out.
+    """
+    scripts = tomllib.loads((project_folders()[project] / "pyproject.toml").read_text("utf-8"))
+    found = {}
+
+    def parse(config: type, description: str = "") -> None:
+        raise _Asked(config)
+
+    for name, reference in scripts["project"]["scripts"].items():
+        module, function = reference.split(":")
+        command = getattr(importlib.import_module(module), function)
+        home = inspect.unwrap(getattr(command, "func", command)).__module__  # a partial's, too
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"{home}.parse", parse, raising=False)
+            patch.setattr(sys, "argv", [name])
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    getattr(command, "__wrapped__", command)()
+            except _Asked as asked:
+                found[name] = asked.args[0]
+            except SystemExit:
+                continue
+    return found
+
+
+class _Asked(Exception):
+    """Carries the class that a command wanted to parse."""

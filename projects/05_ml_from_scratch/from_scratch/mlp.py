@@ -46,7 +46,7 @@ class Config:
     """Passes over the 55,000 training images."""
     batch_size: int = 128
     """Images a step."""
-    learning_rate: float = 2e-3
+    lr: float = 2e-3
     """Adam's η at its highest."""
     compared: int = 200
     """Steps that PyTorch takes, too."""
@@ -57,8 +57,8 @@ class Config:
         check(units, f"--hidden needs at least one layer, of at least 1 unit, not {self.hidden}")
         check(self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
         check(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}")
-        rate = self.learning_rate
-        check(0 < rate <= 1, f"--learning-rate must be in (0, 1], not {rate}")
+        rate = self.lr
+        check(0 < rate <= 1, f"--lr must be in (0, 1], not {rate}")
         check(self.compared >= 1, f"--compared must be at least 1, not {self.compared}")
 
     def steps(self, images: int) -> int:
@@ -161,7 +161,7 @@ def train(
         rows = batches.at(step).numpy()
         loss = cross_entropy(forward(parameters, scaled(X[rows])), y[rows])
         loss.backward()
-        optimiser.step(config.learning_rate * warmup_cosine(step, steps))
+        optimiser.step(config.lr * warmup_cosine(step, steps))
         losses.append(float(loss.value))
         if step * config.epochs // steps > len(accuracies):  # an epoch is over
             right = probabilities(parameters, X_val).argmax(1) == y_val
@@ -206,7 +206,7 @@ def compare(
     losses, seconds = np.empty((2, 2, compared))
     flips = np.zeros(compared, int)
     for i in range(compared):
-        rate = config.learning_rate * warmup_cosine(i + 1, steps)
+        rate = config.lr * warmup_cosine(i + 1, steps)
         rows = batches.at(i + 1).numpy()
         images, labels = scaled(X[rows], dtype), y[rows]
         start = time.process_time()

@@ -20,7 +20,7 @@ from from_scratch.mlp import (
 )
 from trainloop import LabError
 
-SMALL = {"hidden": (16, 12), "batch_size": 50, "epochs": 2, "learning_rate": 0.01}
+SMALL = {"hidden": (16, 12), "batch_size": 50, "epochs": 2, "lr": 0.01}
 
 
 def drawings(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +188,7 @@ def test_training_starts_as_the_comparison_does_and_learns(data, capsys):
 def test_one_batch_is_learnt_by_heart():
     X, y = drawings(20)
     y = np.random.default_rng(0).permutation(y)  # labels that mean nothing
-    config = Config(hidden=(32,), batch_size=20, epochs=60, learning_rate=0.01)
+    config = Config(hidden=(32,), batch_size=20, epochs=60, lr=0.01)
     parameters, losses, _ = train(config, X, y, X, y)
     assert losses[-1] < 0.01
     assert (probabilities(parameters, X).argmax(1) == y).all()
@@ -204,9 +204,9 @@ def test_wrong_options():
         {"hidden": (32, 0)},
         {"epochs": 0},
         {"batch_size": 0},
-        {"learning_rate": 0.0},
-        {"learning_rate": 2.0},
-        {"learning_rate": float("nan")},
+        {"lr": 0.0},
+        {"lr": 2.0},
+        {"lr": float("nan")},
         {"compared": 0},
     ):
         with pytest.raises(LabError, match=f"--{next(iter(options)).replace('_', '-')}") as caught:

@@ -115,6 +115,9 @@ class TrainConfig(RunOptions):
         check(0 < self.prior < 1, f"--prior must be in (0, 1), not {self.prior}")
         check(0 <= self.unlabelled < 1, f"--unlabelled must be in [0, 1), not {self.unlabelled}")
         check(self.lr > 0, f"--lr must be above 0, not {self.lr}")
+        check(self.clip > 0, f"--clip must be above 0, not {self.clip}")
+        check(self.weight_decay >= 0, f"--weight-decay must be at least 0, not {self.weight_decay}")
+        check(self.box_weight >= 0, f"--box-weight must be at least 0, not {self.box_weight}")
         check(0 <= self.ema < 1, f"--ema must be in [0, 1), not {self.ema}")
 
 
@@ -155,6 +158,7 @@ class PretrainConfig(RunOptions):
                 f"--{name.replace('_', '-')} must be a multiple of 16, at least 32, not {value}",
             )
         check(self.lr > 0, f"--lr must be above 0, not {self.lr}")
+        check(self.weight_decay >= 0, f"--weight-decay must be at least 0, not {self.weight_decay}")
         check(0 <= self.ema < 1, f"--ema must be in [0, 1), not {self.ema}")
 
 
@@ -180,6 +184,7 @@ class StudyConfig(RunOptions):
         for name in ("seeds", "batch_size"):
             value = getattr(self, name)
             check(value >= 1, f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        check(self.image_size >= 32, f"--image-size must be at least 32, not {self.image_size}")
         check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
 
     def options(self, looks: int = 1) -> list[str]:
@@ -280,6 +285,7 @@ class AugmentConfig:
     """The picture."""
 
     def __post_init__(self) -> None:
+        check(self.image_size >= 32, f"--image-size must be at least 32, not {self.image_size}")
         check(self.count >= 1, f"--count must be at least 1, not {self.count}")
         check(self.seed >= 0, f"--seed must not be negative, not {self.seed}")
 

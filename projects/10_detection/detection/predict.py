@@ -26,6 +26,7 @@ from trainloop import (
     load_checkpoint,
     load_into,
     pick_device,
+    write_text,
 )
 
 
@@ -84,7 +85,7 @@ def explain_errors(config: ErrorsConfig) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     table = error_table(found, data)
     print(table)
-    atomic_write(config.out / "errors.md", lambda file: file.write(table.encode()))
+    write_text(config.out / "errors.md", table)
     save_figure(config.out / "errors.png", draw_errors(found, data, score=config.score))
     save_figure(config.out / "worst.png", draw_worst(found, data, config.worst, config.score))
     print(f"pictures: {config.out / 'errors.png'}, {config.out / 'worst.png'}")
@@ -130,7 +131,7 @@ def predict_images(config: PredictConfig) -> list[dict[str, Any]]:
         results.append({"image": str(path), "width": width, "height": height, "objects": found})
         print(f"{path}: {len(found)} objects, {picture}")
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    atomic_write(config.out / "predictions.json", lambda file: file.write(text.encode()))
+    write_text(config.out / "predictions.json", text)
     if unreadable:
         raise LabError(f"no readable picture: {'; '.join(unreadable)}")
     return results

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rl.config import GalleryConfig
 from rl.failures import BASES, FAILURES, Failure
 from rl.study import curve, interquartile_curve, validations
-from trainloop import Run, Training, atomic_write, train_all
+from trainloop import Run, Training, train_all, write_text
 
 Curves = list[tuple[list[float], list[float]]]
 WIDTH = 2  # failures beside one another in the picture
@@ -58,7 +58,7 @@ def gallery(config: GalleryConfig) -> dict[str, float | int | None]:
     run.picture("gallery", figure)
     table = "\n".join(lines) + "\n"
     print(table)
-    atomic_write(run.folder / "gallery.md", lambda file: file.write(table.encode()))
+    write_text(run.folder / "gallery.md", table)
     return run.finish(trainings=len(trained))
 
 

@@ -11,7 +11,7 @@ from rl.config import RewardsConfig
 from rl.evaluate import TEST, WATCHED, play
 from rl.pictures import film, write_gif
 from rl.study import validations
-from trainloop import Run, Training, atomic_write, train_all
+from trainloop import Run, Training, train_all, write_text
 
 NAMES = ("env", "sparse", "dense", "shaped", "hacked")
 EPISODES = 100  # of a score
@@ -56,7 +56,7 @@ def rewards(config: RewardsConfig) -> dict[str, float | int | None]:
         run.picture(f"rewards_{env.split('-')[0]}", draw_rewards(env, trained, seeds))
     table = "\n".join(lines) + "\n"
     print(table)
-    atomic_write(run.folder / "rewards.md", lambda file: file.write(table.encode()))
+    write_text(run.folder / "rewards.md", table)
     return run.finish(trainings=len(trained))
 
 

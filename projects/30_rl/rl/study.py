@@ -21,7 +21,7 @@ from rl.evaluate import (
     play,
     stratified_bootstrap,
 )
-from trainloop import Run, Training, atomic_write, train_all
+from trainloop import Run, Training, train_all, write_text
 from trainloop.curves import read_metrics
 
 
@@ -57,7 +57,7 @@ def study(config: StudyConfig) -> dict[str, float | int | None]:
     middle = stratified_bootstrap(returns)
     table = study_table(seeds, middle)
     print(table)
-    atomic_write(run.folder / "study.md", lambda file: file.write(table.encode()))
+    write_text(run.folder / "study.md", table)
     curves = [validations(trained[f"seed-{seed}"].folder) for seed in numbers]
     title = f"{config.algo} on {config.env}, {config.seeds} seeds"
     run.picture("study", draw_study(title, curves, returns, middle, bar))

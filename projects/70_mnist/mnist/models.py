@@ -7,7 +7,7 @@ from mnist.config import ModelsConfig
 from mnist.data import load, synthetic_files
 from mnist.evaluate import log_probabilities, scores
 from mnist.model import load_model, models_dir, save_model
-from trainloop import Run, atomic_write, train_all
+from trainloop import Run, train_all, write_text
 
 RECIPES = {
     "mnist_cnn": ["--epochs=5"],
@@ -47,7 +47,7 @@ def models(config: ModelsConfig) -> dict[str, float | int | None]:
         save_model(model, path, options["width"], options["dropout"])
         found = scores(log_probabilities(load_model(path), test_set.images), test_set.labels)
         card = model_card(name, summary, found)
-        atomic_write(path.with_suffix(".md"), lambda file, card=card: file.write(card.encode()))
+        write_text(path.with_suffix(".md"), card)
         run.log(run.total, **{f"test/{key}_{name}": value for key, value in found.items()})
         print(f"{name}: {found['accuracy']:.2%} on test images, {path}")
     return run.finish(trainings=len(trained))

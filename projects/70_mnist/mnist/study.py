@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mnist.config import StudyConfig
 from mnist.data import synthetic_files
 from mnist.statistics import Interval, interval
-from trainloop import Run, atomic_write, check, train_all
+from trainloop import Run, check, train_all, write_text
 
 Accuracies = dict[int, list[float]]  # of each seed, by the number of real images
 
@@ -47,7 +47,7 @@ def synthetic_study(config: StudyConfig) -> dict[str, float | int | None]:
 
     table = study_table(real, mixed, alone)
     print(table)
-    atomic_write(run.folder / "synthetic.md", lambda file: file.write(table.encode()))
+    write_text(run.folder / "synthetic.md", table)
     run.picture("synthetic", draw_study(real, mixed, alone))
     for count in real:
         gain = paired_gain(real[count], mixed[count])

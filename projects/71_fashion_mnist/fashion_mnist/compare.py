@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from fashion_mnist.config import CompareConfig
-from trainloop import Run, Training, atomic_write, train_all
+from trainloop import Run, Training, train_all, write_text
 from trainloop.curves import read_metrics
 
 
@@ -48,7 +48,7 @@ def compare(config: CompareConfig) -> dict[str, float | int | None]:
     rows = [row(model, [trained[f"{model}/seed-{s}"] for s in seeds]) for model in config.models]
     table = comparison_table(rows)
     print(table)
-    atomic_write(run.folder / "compare.md", lambda file: file.write(table.encode()))
+    write_text(run.folder / "compare.md", table)
     run.picture("compare", draw(rows))
     for found in rows:
         run.log(

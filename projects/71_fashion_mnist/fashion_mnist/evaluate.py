@@ -18,7 +18,7 @@ from fashion_mnist.metrics import confusion_matrix, per_class
 from fashion_mnist.model import Trained, load_trained
 from fashion_mnist.predict import predict
 from fashion_mnist.suspects import Suspects, find_suspects
-from trainloop import Run, atomic_write
+from trainloop import Run, write_text
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, float | int | None]:
@@ -156,4 +156,4 @@ def draw_looks(trained: Trained, data: Labelled, probabilities: Float[Tensor, "N
 def keep(path: Path, value: dict) -> None:
     """Write a value as JSON."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    atomic_write(path, lambda file: file.write(text.encode()))
+    write_text(path, text)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from trainloop import LabError, atomic_write, runs_dir
+from trainloop import LabError, runs_dir, write_text
 from warmup.gym.registry import Fault
 
 # --- working copies ------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def mark_solved(fault: Fault) -> set[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    atomic_write(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 # --- running them --------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def draw_progress(path: Path) -> Figure | None:
     return figure
 
 
-def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 60) -> None:
+def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 80) -> None:
     """Frames (H, W, 3) uint8 as an endless GIF of one palette, without dithering's flicker."""
     # The palette of a few frames side by side serves all of them.
     sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
@@ -127,7 +127,7 @@ def turntable(
     render: Renderer,
     degree: int,
     count: int,
-    size: int = 192,
+    size: int = 160,
 ) -> list[np.ndarray]:
     """Frames of a round trip."""
     frames = []

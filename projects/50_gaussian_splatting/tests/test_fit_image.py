@@ -63,7 +63,7 @@ def test_the_file_keeps_every_number_within_half_a_step():
     assert torch.allclose(splats(), again(), atol=0.05)
 
 
-def test_resume_is_exact(tmp_path, monkeypatch):
+def test_resume_is_exact(tmp_path, monkeypatch, no_pictures):
     from dataclasses import replace
 
     config = replace(SHORT, steps=12, eval_every=5, frames=3)
@@ -71,19 +71,21 @@ def test_resume_is_exact(tmp_path, monkeypatch):
 
 
 def test_jpeg_of_so_many_bytes():
+    """Also of more than the default's quality of colour: no straw man."""
     pixels = photo("china", 64)
     few, size = best_jpeg(pixels, 1500)
     more, _ = best_jpeg(pixels, 4000)
     assert size <= 1500
     assert few < more
     assert best_jpeg(pixels, 100) == (None, 0)
+    assert best_jpeg(pixels, 10**6)[0] > 40
 
 
 def test_rate_table():
     row = {"gaussians": 500, "psnr": 25.0, "ssim": 0.8, "bytes": 5600, "psnr_file": 24.9,
            "psnr_jpeg": None, "jpeg_bytes": 0}  # fmt: skip
     other = {**row, "gaussians": 100, "psnr_jpeg": 20.0, "jpeg_bytes": 1000}
-    lines = rate_table([row, other]).splitlines()
+    lines = rate_table([other, row]).splitlines()
     assert lines[2].startswith("| 100 |")
     assert "20.00 dB, 1,000 bytes" in lines[2]
     assert "cannot be as small" in lines[3]

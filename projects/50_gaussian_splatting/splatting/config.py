@@ -138,7 +138,7 @@ class FitConfig(RunOptions):
     """Peak learning rate of Adam; centres and sizes have their own units (see fit_image.py)."""
     eval_every: int = 100
     """Steps between looks at the picture."""
-    frames: int = 40
+    frames: int = 30
     """Of fit.gif; 0: none."""
 
     def __post_init__(self) -> None:

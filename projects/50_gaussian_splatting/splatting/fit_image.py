@@ -300,8 +300,8 @@ def draw_rate(
     pixels: UInt8[np.ndarray, "H W 3"],
 ) -> Figure:
     """dB against bytes, JPEG's curve beside it, and what each of the files shows."""
-    figure = Figure(figsize=(4.6 + 1.75 * len(rows), 3.3), dpi=110, layout="constrained")
-    axes = figure.subplots(1, 1 + len(rows), width_ratios=[2.4, *[1] * len(rows)])
+    figure = Figure(figsize=(3.8 + 1.7 * len(rows), 2.8), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 1 + len(rows), width_ratios=[1.9, *[1] * len(rows)])
     axes[0].plot([m["bytes"] for m in rows], [m["psnr_file"] for m in rows], "o-", label="splats")
     most, best = 1.3 * max(m["bytes"] for m in rows), []
     for decibels, size in sorted(jpegs(pixels), key=lambda one: one[1]):  # only what pays

@@ -169,6 +169,10 @@ def test_ablate_asks_for_every_change(learned, runs, monkeypatch, capsys):
         return {name: Training(learned, metrics, True) for name in jobs}
 
     monkeypatch.setattr(studies, "train_all", all_alike)
+    draw = studies.draw_ablation
+    monkeypatch.setattr(
+        studies, "draw_ablation", lambda found, *rest: draw(dict(list(found.items())[:2]), *rest)
+    )
     found = studies.ablate(AblateConfig(steps=100, seeds=2, size=SIZE))
     assert len(asked) == found["trainings"] == 2 * len(studies.CHANGES)
     for options in asked.values():

@@ -18,9 +18,11 @@
   torch for each tile: what one writes without a compiler.
 - reference: plain torch, every Gaussian against every pixel.
 
-Each contestant gives image and gradients by centres, conics, colours and opacities; that they
-agree is checked before anything is timed. Time is CPU time of the process on one thread
-(`time.process_time`), the least of several rounds; contestants take turns within a round. At fixed
+Each contestant gives image and gradients by centres, conics, colours and opacities, and each time
+it is checked that they agree: to 2e-5, but for one value in 10,000, since of a million pairs of
+pixel and Gaussian some have an alpha within a rounding of the cut at 1/255. Time is CPU time of
+the process on one thread (`time.process_time`), the mean of calls for a quarter of a second, and
+the least of several rounds; contestants take turns within a round. At fixed
 coverage: a Gaussian's area shrinks as their number grows, so that the mean number of Gaussians
 over a pixel is the same. What needs more than `--memory` GB is left out.
 
@@ -48,6 +50,8 @@ from trainloop.paths import workspace_root
 
 COVERAGE = 12.0  # Gaussians over a pixel, by the area of two deviations
 SIDE = 16  # pixels of torch's tiles
+LEAST = 0.25  # CPU seconds of calls in a row: some machines count CPU time in ticks of 4 ms
+AT_THE_CUT = 1e-4  # share of values that may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,21 @@ def once(blend: Callable[..., Tensor], leaves: list[Tensor], order: Tensor, size
     return middle - begin, time.process_time() - middle, [image.detach(), *gradients]
 
 
+def several(
+    blend: Callable[..., Tensor], leaves: list[Tensor], order: Tensor, size: int,
+    expected: list[Tensor],
+) -> tuple[float, float]:  # fmt: skip
+    """Mean CPU seconds of forward and backward, of calls for at least LEAST seconds."""
+    calls: list[tuple[float, float]] = []
+    while sum(map(sum, calls)) < LEAST:
+        forward, backward, found = once(blend, leaves, order, size)
+        calls.append((forward, backward))
+    for one, other in zip(found, expected, strict=True):
+        close = torch.isclose(one, other, rtol=0, atol=2e-5 * max(1, float(other.abs().max())))
+        assert (~close).float().mean() <= AT_THE_CUT
+    return statistics.fmean(f for f, _ in calls), statistics.fmean(b for _, b in calls)
+
+
 def measure(options: Options, count: int, size: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each contestant that fits into memory."""
     leaves, order = splats(count, size)
@@ -153,16 +172,14 @@ def measure(options: Options, count: int, size: int) -> dict[str, dict[str, floa
         for name in names:
             if turn and sum(times[name][0]) > options.seconds:
                 continue
-            forward, backward, found = once(CONTESTANTS[name], leaves, order, size)
-            times[name].append((forward, backward))
-            for one, other in zip(found, expected, strict=True):
-                assert torch.allclose(one, other, atol=2e-5 * max(1, float(other.abs().max())))
+            times[name].append(several(CONTESTANTS[name], leaves, order, size, expected))
     least = {name: min(times[name], key=sum) for name in names}
     return {
         name: {
             "forward_ms": 1000 * least[name][0],
             "backward_ms": 1000 * least[name][1],
             "ms": 1000 * sum(least[name]),
+            "rounds": len(times[name]),
             "ratio": statistics.median(
                 sum(t) / sum(mine) for t, mine in zip(times[name], times["tiles"], strict=False)
             ),
@@ -176,15 +193,15 @@ def main() -> None:
     """Measure rasterisers on one thread, CPU time."""
     options = parse(Options, main.__doc__)
     torch.set_num_threads(1)
-    lines = ["| pixels | Gaussians | contestant | forward, ms | backward, ms | both | times ours |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| pixels | Gaussians | contestant | forward, ms | backward, ms | both | times ours | "
+             "rounds |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     found = []
     for size in options.sizes:
         for count in options.counts:
             for name, m in measure(options, count, size).items():
                 lines.append(
                     f"| {size}x{size} | {count:,} | {name} | {m['forward_ms']:.1f} | "
-                    f"{m['backward_ms']:.1f} | {m['ms']:.1f} | {m['ratio']:.1f} |"
+                    f"{m['backward_ms']:.1f} | {m['ms']:.1f} | {m['ratio']:.1f} | {m['rounds']} |"
                 )
                 found.append({"size": size, "count": count, "name": name, **m})
                 print(lines[-1], flush=True)

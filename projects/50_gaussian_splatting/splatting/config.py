@@ -57,6 +57,8 @@ class TrainConfig(DataOptions):
     living ones, and noise explores."""
     fixed: bool = False
     """No density control: the Gaussians that it begins with are all."""
+    without: Literal["nothing", "clone", "split", "prune"] = "nothing"
+    """A part of density control to leave out, to see what it is for."""
     refine_every: int = 100
     """Steps between changes of the set."""
     refine_until: float = 0.6
@@ -81,7 +83,7 @@ class TrainConfig(DataOptions):
     """Blend in the order in which the Gaussians are stored: a failure on purpose."""
     eval_every: int = 500
     """Steps between looks at the validation views."""
-    turntable: int = 48
+    turntable: int = 36
     """Frames of turntable.gif; 0: none."""
 
     def __post_init__(self) -> None:
@@ -98,6 +100,10 @@ class TrainConfig(DataOptions):
             f"--max-gaussians {self.max_gaussians} is less than --points {self.points}",
         )
         check(not (self.mcmc and self.fixed), "--mcmc and --fixed exclude each other")
+        check(
+            self.without == "nothing" or not (self.mcmc or self.fixed),
+            "--without leaves out a part of what --mcmc and --fixed do not have",
+        )
         check(
             0 <= self.refine_until <= 1,
             f"--refine-until must be in [0, 1], not {self.refine_until}",
@@ -132,7 +138,7 @@ class FitConfig(RunOptions):
     """Peak learning rate of Adam; centres and sizes have their own units (see fit_image.py)."""
     eval_every: int = 100
     """Steps between looks at the picture."""
-    frames: int = 40
+    frames: int = 30
     """Of fit.gif; 0: none."""
 
     def __post_init__(self) -> None:
@@ -172,7 +178,7 @@ class EvaluateConfig:
 class AblateConfig(RunOptions):
     """The default training, and one change at a time."""
 
-    steps: int = 1500
+    steps: int = 1200
     """Optimiser steps of each training."""
     only: tuple[str, ...] = ()
     """Changes by name (see studies.py); all if left out."""

@@ -136,7 +136,8 @@ class Adaptive(Fixed):
     def after_step(self, step: int, lr_means: float) -> None:
         if self.refines(step):
             self._grow()
-            self._prune(step)
+            if self.config.without != "prune":
+                self._prune(step)
             self.pull = self.rows.gaussians.means.new_zeros(len(self.rows.gaussians))
             self.views = torch.zeros_like(self.pull)
         every, last = self.config.reset_every, self.config.refine_until * self.config.steps
@@ -149,12 +150,16 @@ class Adaptive(Fixed):
         gaussians = self.rows.gaussians
         pull, scales = self.mean_pull(), gaussians.scales()
         room = self.config.max_gaussians - len(gaussians)
+        large = scales.amax(1) > SMALL * self.extent
         chosen = pull > self.config.grad_threshold
+        if self.config.without == "clone":
+            chosen &= large
+        if self.config.without == "split":
+            chosen &= ~large
         if int(chosen.sum()) > room:
             rank = torch.where(chosen, pull, -1).argsort(descending=True, stable=True)
             chosen = torch.zeros_like(chosen)
             chosen[rank[:room]] = True
-        large = scales.amax(1) > SMALL * self.extent
         clone, split = chosen & ~large, chosen & large
         tensors = gaussians.tensors()
         copies = {name: tensor[clone] for name, tensor in tensors.items()}

@@ -72,6 +72,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         print(f"{config.split + '/' + name:<18} {value:.4f}")
     print(f"{len(gaussians):,} Gaussians, {len(views)} views")
     figure = draw_views(gaussians, views, scene.background, render, options.sh_degree)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(config.out, lambda file: figure.savefig(file, format="png"))
     print(f"pictures: {config.out}")
     return found

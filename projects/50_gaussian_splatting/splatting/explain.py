@@ -55,7 +55,7 @@ def draw_covariance() -> Figure:
         "$RS$: and turned by 35°": turn @ torch.diag(scales),
     }
     cloud = torch.randn(700, 3, generator=torch.Generator().manual_seed(0))
-    figure = Figure(figsize=(9.6, 3.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.6, 2.9), dpi=110, layout="constrained")
     for axis, (title, half) in zip(figure.subplots(1, 3), steps.items(), strict=True):
         covariance = half @ half.T
         points = cloud @ half.T
@@ -88,7 +88,7 @@ def draw_jacobian() -> Figure:
     camera = Camera(torch.eye(4), 140.0, 140.0, 64.0, 64.0, 128, 128)
     half = torch.diag(torch.tensor([0.25, 0.12, 0.45]))
     cloud = torch.randn(6000, 3, generator=torch.Generator().manual_seed(1)) @ half.T
-    figure = Figure(figsize=(9.6, 3.7), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.6, 3.9), dpi=110, layout="constrained")
     for axis, depth in zip(figure.subplots(1, 3), (6.0, 2.5, 1.4), strict=True):
         centre = torch.tensor([[0.16 * depth, 0.1 * depth, depth]])
         points = centre + cloud
@@ -105,6 +105,8 @@ def draw_jacobian() -> Figure:
         axis.set_ylim(128, 0)
         axis.set_aspect("equal")
         axis.set_title(f"depth {depth:g}: {depth / 0.45:.0f} deviations away", fontsize=10)
+        axis.set_xlabel("x, px")
+    figure.axes[0].set_ylabel("y, px")
     figure.supxlabel(
         "dots: points of the Gaussian, each projected; "
         "ellipses: 1 and 2 deviations of $J W \\Sigma W^T J^T$",
@@ -181,7 +183,7 @@ def draw_density(scene: Scene) -> Figure:
         cmap="viridis", vmin=0, vmax=3, linewidths=0,
     )  # fmt: skip
     share = (pull > options.grad_threshold).mean()
-    right.set_title(f"mean pull on the centres: {share:.0%} above the threshold", fontsize=10)
+    right.set_title(f"pull on the centres: {share:.0%} above threshold", fontsize=10)
     figure.colorbar(dots, ax=right, label="pull / threshold", shrink=0.85)
     for axis in (left, middle, right):
         axis.set_xlim(-0.5, camera.width - 0.5)

@@ -70,11 +70,12 @@ def draw_progress(path: Path) -> Figure | None:
     return figure
 
 
-def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 60) -> None:
+def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 80) -> None:
     """Frames (H, W, 3) uint8 as an endless GIF of one palette, without dithering's flicker."""
-    # The palette of a few frames side by side serves all of them.
+    # The palette of a few frames side by side serves all of them; without k-means the median cut
+    # spends it on large areas, and a small yellow ball comes out orange.
     sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
-    palette = sample.quantize(255, Image.Quantize.MEDIANCUT)
+    palette = sample.quantize(255, Image.Quantize.MEDIANCUT, kmeans=4)
     images = [
         Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames
     ]
@@ -127,7 +128,7 @@ def turntable(
     render: Renderer,
     degree: int,
     count: int,
-    size: int = 192,
+    size: int = 160,
 ) -> list[np.ndarray]:
     """Frames of a round trip."""
     frames = []

@@ -135,7 +135,9 @@ def fit_image(config: FitConfig) -> dict[str, float | int | None]:
     run = Run.open("splatting", config, "fit-image")
     frames = run.folder / "frames"
     frames.mkdir(exist_ok=True)
-    every = max(1, config.steps // max(1, config.frames))
+    # Denser at the beginning, where there is something to see.
+    filmed = {1 + round((config.steps - 1) * (i / config.frames) ** 2)
+              for i in range(config.frames)}  # fmt: skip
 
     splats = Splats2d(truth, config.gaussians)
     optimizer = torch.optim.Adam(splats.parameters(), config.lr, fused=True)
@@ -149,7 +151,7 @@ def fit_image(config: FitConfig) -> dict[str, float | int | None]:
         optimizer.step()
 
         run.log(step, loss=loss)
-        if config.frames and (step - 1) % every == 0:
+        if step in filmed:
             Image.fromarray(to_bytes(image)).save(frames / f"{step:06}.png")
         if run.due(step, config.eval_every):
             run.log(step, psnr=metrics.psnr(splats().detach().clamp(0, 1), truth))
@@ -171,39 +173,49 @@ def fit_image(config: FitConfig) -> dict[str, float | int | None]:
     if config.frames:
         found = [np.asarray(Image.open(path)) for path in sorted(frames.glob("*.png"))]
         found += [to_bytes(image)] * 10
-        save_gif(run.folder / "fit.gif", [enlarged(f) for f in found], 80)
+        save_gif(run.folder / "fit.gif", [enlarged(f) for f in found])
     figures = run.finish(gaussians=config.gaussians, parameters=9 * config.gaussians,
                          bytes=len(content), jpeg_bytes=jpeg_bytes)  # fmt: skip
     if config.sweep:
-        sweep(run, config, figures)
+        sweep(run, config, figures, pixels)
     return figures
 
 
-def sweep(run: Run, config: FitConfig, own: dict[str, float | int | None]) -> None:
-    """The same photo with other numbers of Gaussians: dB against bytes, as a table."""
+def sweep(
+    run: Run,
+    config: FitConfig,
+    own: dict[str, float | int | None],
+    pixels: UInt8[np.ndarray, "H W 3"],
+) -> None:
+    """The same photo with other numbers of Gaussians: dB against bytes, a table and a picture."""
     jobs = {
         str(n): [f"--gaussians={n}", f"--photo={config.photo}", f"--size={config.size}",
                  f"--steps={config.steps}", f"--seed={config.seed}", f"--lr={config.lr}",
                  "--frames=0"]
         for n in config.sweep if n != config.gaussians
     }  # fmt: skip
-    rows = [own]
+    found = [(own, run.folder)]
     if jobs:
-        rows += [done.metrics for done in train_all(run, jobs, command="fit-image").values()]
+        trainings = train_all(run, jobs, command="fit-image").values()
+        found += [(done.metrics, done.folder) for done in trainings]
+    found.sort(key=lambda one: one[0]["gaussians"])
+    rows = [metrics for metrics, _ in found]
     table = rate_table(rows)
     atomic_write(run.folder / "rate.md", lambda file: file.write(table.encode()))
     atomic_write(run.folder / "rate.json", lambda file: file.write(json.dumps(rows).encode()))
+    files = [(folder / "splats.bin").read_bytes() for _, folder in found]
+    run.picture("rate", draw_rate(rows, files, pixels))
     print("\n" + table)
 
 
 def rate_table(rows: list[dict[str, float | int | None]]) -> str:
-    """Markdown, fewest Gaussians first."""
+    """Markdown."""
     lines = [
         "| Gaussians | PSNR, dB | SSIM | bytes of the file | PSNR of the file | JPEG of at most as "
         "many bytes |",
         "|---|---|---|---|---|---|",
     ]
-    for m in sorted(rows, key=lambda row: row["gaussians"]):
+    for m in rows:
         jpeg = "cannot be as small"
         if m["psnr_jpeg"] is not None:
             jpeg = f"{m['psnr_jpeg']:.2f} dB, {m['jpeg_bytes']:,} bytes"
@@ -214,19 +226,24 @@ def rate_table(rows: list[dict[str, float | int | None]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def best_jpeg(pixels: UInt8[np.ndarray, "H W 3"], most: int) -> tuple[float | None, int]:
-    """PSNR and bytes of the best JPEG of at most `most` bytes; None, 0 where none is so small."""
-    best: tuple[float | None, int] = (None, 0)
-    for quality in range(1, 96):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= most:
+def jpegs(pixels: UInt8[np.ndarray, "H W 3"]) -> list[tuple[float, int]]:
+    """PSNR and bytes of each JPEG: all qualities, with all of the colour and with a quarter."""
+    found = []
+    for subsampling in ("4:4:4", "4:2:0"):
+        for quality in range(1, 101):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(
+                buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=True
+            )
             shown = np.asarray(Image.open(buffer)).astype(np.float64)
             error = np.square(shown - pixels).mean() / 255**2
-            decibels = -10 * math.log10(max(error, 1e-12))
-            if best[0] is None or decibels > best[0]:
-                best = (decibels, buffer.tell())
-    return best
+            found.append((-10 * math.log10(max(error, 1e-12)), buffer.tell()))
+    return found
+
+
+def best_jpeg(pixels: UInt8[np.ndarray, "H W 3"], most: int) -> tuple[float | None, int]:
+    """PSNR and bytes of the best JPEG of at most `most` bytes; None, 0 where none is so small."""
+    return max((one for one in jpegs(pixels) if one[1] <= most), default=(None, 0))
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -272,6 +289,35 @@ def draw_fit(splats: Splats2d, image: Tensor, truth: Tensor) -> Figure:
               f"difference x {ERROR_SCALE:g}")  # fmt: skip
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=10)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure
+
+
+def draw_rate(
+    rows: list[dict[str, float | int | None]],
+    files: list[bytes],
+    pixels: UInt8[np.ndarray, "H W 3"],
+) -> Figure:
+    """dB against bytes, JPEG's curve beside it, and what each of the files shows."""
+    figure = Figure(figsize=(3.8 + 1.7 * len(rows), 2.8), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 1 + len(rows), width_ratios=[1.9, *[1] * len(rows)])
+    axes[0].plot([m["bytes"] for m in rows], [m["psnr_file"] for m in rows], "o-", label="splats")
+    most, best = 1.3 * max(m["bytes"] for m in rows), []
+    for decibels, size in sorted(jpegs(pixels), key=lambda one: one[1]):  # only what pays
+        if size <= most and (not best or decibels > best[-1][1]):
+            best.append((size, decibels))
+    axes[0].plot(*zip(*best, strict=True), color="C1", label="JPEG")
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("bytes of the file")
+    axes[0].set_ylabel("PSNR, dB")
+    axes[0].grid(alpha=0.25, which="both")
+    axes[0].legend()
+    for axis, m, content in zip(axes[1:], rows, files, strict=True):
+        with torch.no_grad():
+            axis.imshow(to_bytes(Splats2d.decode(content)()))
+        axis.set_title(f"{m['gaussians']:,}: {m['bytes']:,} bytes\n{m['psnr_file']:.1f} dB",
+                       fontsize=9)  # fmt: skip
         axis.set_xticks([])
         axis.set_yticks([])
     return figure

@@ -16,17 +16,28 @@ from trainloop import LabError, Run, Training, atomic_write, train_all
 CHANGES: dict[str, tuple[str, list[str]]] = {
     "default": ("the default", []),
     "mcmc": ("MCMC instead of clone, split, prune", ["--mcmc"]),
+    # Density control, part by part.
+    "no-clone": ("small ones are not cloned", ["--without=clone"]),
+    "no-split": ("large ones are not split", ["--without=split"]),
+    "no-prune": ("transparent ones stay", ["--without=prune"]),
     "no-reset": ("opacities are never reset", ["--reset-every=0"]),
+    # Where it begins; without density control that is all there is.
+    "fixed": ("no density control", ["--fixed"]),
+    "few": ("begins with 200 points", ["--points=200"]),
+    "few-fixed": ("200 points, no density control", ["--fixed", "--points=200"]),
     "random": ("begins with random points", ["--init=random"]),
-    "random-mcmc": ("random points, MCMC", ["--init=random", "--mcmc"]),
+    "random-fixed": ("random points, no density control", ["--fixed", "--init=random"]),
+    # Failures on purpose.
+    "unsorted": ("not sorted by depth", ["--unsorted"]),
+    "isotropic": ("balls only", ["--isotropic"]),
+    "lr-means": ("centres learn 100 times as fast", ["--lr-means=0.04", "--lr-means-final=1"]),
+    # Schedules, colour, loss, filter.
+    "constant-lr": ("the centres' rate stays", ["--lr-means-final=1"]),
+    "no-warm-up": ("all harmonics at once", ["--sh-every=1"]),
     "no-sh": ("harmonics of degree 0 only", ["--sh-degree=0"]),
     "l1": ("no SSIM in the loss", ["--ssim=0"]),
     "thin": ("pixel variance 0.05 instead of 0.3", ["--pixel-variance=0.05"]),
-    # Failures on purpose.
-    "fixed": ("no density control", ["--fixed"]),
-    "isotropic": ("balls only", ["--isotropic"]),
-    "unsorted": ("not sorted by depth", ["--unsorted"]),
-    "lr-means": ("centres learn 100 times as fast", ["--lr-means=0.04", "--lr-means-final=1"]),
+    "random-mcmc": ("random points, MCMC", ["--init=random", "--mcmc"]),
 }
 
 
@@ -104,9 +115,9 @@ def draw_ablation(
         )
         image = render(gaussians, camera, background, trained["sh_degree"]).image.clamp(0, 1)
         panels.append((image, f"{CHANGES[name][0]}\n{metrics.psnr(image, truth):.1f} dB"))
-    columns = min(5, len(panels))
+    columns = min(7, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(2.5 * columns, 2.85 * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(2.2 * columns, 2.6 * rows), dpi=100, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")

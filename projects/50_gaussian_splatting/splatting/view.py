@@ -88,6 +88,7 @@ def view(config: ViewConfig) -> None:
         background, degree, variance = torch.zeros(3), MAX_DEGREE, PIXEL_VARIANCE
     title = f"{len(gaussians):,} Gaussians"
     text = page(gaussians, camera, target, up, background, degree, variance, title)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(config.out, lambda file: file.write(text.encode()))
     print(f"{config.out}: {title}, {len(text) / 1e6:.2f} MB")
     if config.open:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from splatting.camera import Camera, look_at
@@ -42,6 +43,15 @@ def learned(data_folder, tmp_path_factory) -> Path:
         patch.setenv("LAB_RUNS", str(runs))
         train(SHORT)
     return runs / "splatting/latest"
+
+
+@pytest.fixture
+def no_pictures(monkeypatch) -> None:
+    """Drawing takes longer than trainings this short; that of `learned` draws everything."""
+    monkeypatch.setattr("splatting.train.draw_views", lambda *seen: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("splatting.train.draw_progress", lambda path: None)
+    monkeypatch.setattr("splatting.fit_image.draw_fit", lambda *seen: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("trainloop.curves.plot_curves", lambda path: None)
 
 
 @pytest.fixture

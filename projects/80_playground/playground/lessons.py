@@ -38,10 +38,8 @@ class Lesson:
 
 
 def first_data_set(session: "Session") -> Progress:
-    counts = [0] * 10
-    for sample in session.samples:
-        counts[sample.label] += sample.source == "drawn"
-    zeros, ones = min(counts[0], 5), min(counts[1], 5)
+    drawn = session.samples.labelled(source="drawn").labels
+    zeros, ones = (min(int(np.count_nonzero(drawn == digit)), 5) for digit in (0, 1))
     return Progress((zeros + ones) / 10, f"{zeros} of 5 zeros, {ones} of 5 ones")
 
 
@@ -59,8 +57,8 @@ def never_saw_a_seven(session: "Session") -> Progress:
 
 
 def more_handwriting(session: "Session") -> Progress:
-    others = sum(sample.source == "mnist" for sample in session.samples)
-    if others < 500 or len(set(session.trainer.train_set.labels.tolist())) < 10:
+    others = len(session.samples.labelled(source="mnist").labels)
+    if others < 500 or np.bincount(session.trainer.train_set.labels, minlength=10).min() == 0:
         return Progress(0.3 * min(1, others / 500), f"{others} of 500 digits of other people")
     scores = session.trainer.curves.held_accuracy[-1:]
     best = scores[0] if scores and np.isfinite(scores[0]) else 0.0

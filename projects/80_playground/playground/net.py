@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from trainloop import LabError, atomic_write, check
 
@@ -36,7 +36,7 @@ class Net:
         self.gradient = np.zeros(count, dtype)
         self.weights, self.biases = self._views(self.parameters)
         self._d_weights, self._d_biases = self._views(self.gradient)
-        self._buffers: dict[int, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+        self._rooms: dict[int, _Room] = {}
         rng = np.random.default_rng(seed)
         for weight in self.weights:
             weight[:] = rng.normal(0.0, np.sqrt(2 / len(weight)), weight.shape)
@@ -65,38 +65,58 @@ class Net:
         return self.activations(x)[-1]
 
     def loss_and_gradient(
-        self, x: Float[np.ndarray, "B I"], labels: Int[np.ndarray, " B"]
+        self, x: Float[np.ndarray, "B I"] | UInt8[np.ndarray, "B I"], labels: Int[np.ndarray, " B"]
     ) -> tuple[float, int]:
         """The mean cross-entropy in nats and how many are right; fills `gradient`.
 
-        Nothing is allocated but what NumPy needs inside a call: buffers are kept for each number of
-        rows. Labels are 0 .. C-1.
+        What takes its time here is not arithmetic but the number of NumPy calls, 1 to 4 us each, so
+        every result goes into an array that is kept (`_Room`), and there are as few as can be.
+
+        Args:
+            x: floats of the net's dtype, or bytes 0..255, which count as 0..1.
+            labels: 0 .. C-1.
         """
-        rows = np.arange(len(x))
-        outputs, deltas = self._room(len(x))
-        inputs = [x, *outputs[:-1]]
-        for layer, (out, weight) in enumerate(zip(outputs, self.weights, strict=True)):
-            np.matmul(inputs[layer], weight, out=out)
+        room = self._room(len(x))
+        scale = 1.0
+        if x.dtype == np.uint8:  # (x / 255) W = (x W) / 255, and there are fewer sums than pixels
+            np.copyto(room.x, x)
+            x, scale = room.x, 1 / 255
+        inputs = [x, *room.hidden]  # of each layer
+        for layer, out in enumerate(room.hidden):
+            np.dot(inputs[layer], self.weights[layer], out=out)  # (B, fan_out)
+            if layer == 0:
+                out *= scale
             out += self.biases[layer]
-            if layer < len(outputs) - 1:
-                np.maximum(out, 0, out=out)
-        logits = outputs[-1]
-        right = int(np.count_nonzero(logits.argmax(1) == labels))
-        logits -= logits.max(1, keepdims=True)  # exp must not overflow
-        picked = logits[rows, labels]
-        np.exp(logits, out=logits)
-        total = logits.sum(1)
-        loss = float(np.mean(np.log(total) - picked))
+            np.maximum(out, room.zero, out=out)
+
+        # Here a column is a sample: what runs over the classes then adds whole rows of B numbers,
+        # and not B times ten.
+        logits = np.dot(self.weights[-1].T, inputs[-1].T, out=room.logits)  # (C, B)
+        if not room.hidden:
+            logits *= scale
+        logits += self.biases[-1][:, None]
+        right = int(np.count_nonzero(logits.argmax(0) == labels))
+        logits -= logits.max(0)  # exp must not overflow
+        target = room.eye.take(labels, axis=1, out=room.target, mode="clip")  # onehot / B
+        of_labels = float(np.vdot(target, logits))
+        powers = np.exp(logits, out=logits)
+        total = np.dot(room.ones_c, powers)  # (B,)
+        loss = float(np.dot(room.ones_b, np.log(total))) / len(x) - of_labels
 
         # dL/dz of the last layer is (p - onehot) / B; of the others it comes back through W.
-        delta = np.divide(logits, total[:, None] * len(x), out=deltas[-1])
-        delta[rows, labels] -= 1 / len(x)
-        for layer in reversed(range(len(outputs))):
-            np.matmul(inputs[layer].T, delta, out=self._d_weights[layer])
-            delta.sum(0, out=self._d_biases[layer])
+        total *= len(x)
+        delta = np.divide(powers, total, out=room.top)
+        delta -= target
+        delta = delta.T  # (B, C)
+        for layer in reversed(range(len(inputs))):
+            np.dot(room.ones_b, delta, out=self._d_biases[layer])
+            if layer == 0:
+                delta *= scale
+            np.dot(inputs[layer].T, delta, out=self._d_weights[layer])
             if layer > 0:
-                below = np.matmul(delta, self.weights[layer].T, out=deltas[layer - 1])
-                below *= inputs[layer] > 0  # ReLU lets through what was above 0
+                below = np.dot(delta, self.weights[layer].T, out=room.deltas[layer - 1])
+                # ReLU lets through what was above 0; the sign of what is never below is 1 or 0.
+                below *= np.sign(inputs[layer], out=room.passed[layer - 1])
                 delta = below
         return loss, right
 
@@ -114,17 +134,37 @@ class Net:
             delta = weight @ (delta * (active[0] > 0))
         return delta
 
-    def _room(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Outputs and deltas of each layer for a batch of so many rows."""
-        if rows not in self._buffers:
-            if len(self._buffers) > 3:  # batch sizes that were tried out in the window
-                self._buffers.clear()
-            widths = self.sizes[1:]
-            self._buffers[rows] = (
-                [np.empty((rows, width), self.dtype) for width in widths],
-                [np.empty((rows, width), self.dtype) for width in widths],
-            )
-        return self._buffers[rows]
+    def _room(self, rows: int) -> "_Room":
+        if rows not in self._rooms:
+            if len(self._rooms) > 3:  # batch sizes that were tried out in the window
+                self._rooms.clear()
+            self._rooms[rows] = _Room(self.sizes, rows, self.dtype)
+        return self._rooms[rows]
+
+
+class _Room:
+    """Where a batch of so many rows is worked out; kept, so that no step allocates it again.
+
+    Attributes:
+        x: bytes as floats, (B, I).
+        hidden, passed, deltas: of each hidden layer its outputs, 1 where these are above 0, and
+            the loss's derivatives by them, (B, units).
+        logits, top, target: of the last layer its outputs, its derivatives, and onehot / B, (C, B).
+        eye: the possible columns of `target`, (C, C).
+        ones_b, ones_c: (B,) and (C,); a product with them adds up, and is quicker than `sum`.
+        zero: an array, as NumPy would make one of a plain 0 in each call.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], rows: int, dtype: type) -> None:
+        classes = sizes[-1]
+        self.x = np.empty((rows, sizes[0]), dtype)
+        self.hidden = [np.empty((rows, units), dtype) for units in sizes[1:-1]]
+        self.passed = [np.empty_like(one) for one in self.hidden]
+        self.deltas = [np.empty_like(one) for one in self.hidden]
+        self.logits, self.top, self.target = np.empty((3, classes, rows), dtype)
+        self.eye = np.eye(classes, dtype=dtype) / rows
+        self.ones_b, self.ones_c = np.ones(rows, dtype), np.ones(classes, dtype)
+        self.zero = np.zeros((), dtype)
 
 
 def softmax(logits: Float[np.ndarray, "B C"]) -> Float[np.ndarray, "B C"]:

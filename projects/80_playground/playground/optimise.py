@@ -1,5 +1,6 @@
 """Three ways to step, each on the one vector that holds all parameters of a net."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ class Optimizer:
     def step(self, parameters: np.ndarray, gradient: np.ndarray, lr: float) -> float:
         """Change `parameters` in place; returns the gradient's norm before clipping."""
         self.steps += 1
-        norm = float(np.sqrt(np.dot(gradient, gradient)))
+        norm = math.sqrt(np.dot(gradient, gradient))
         if norm > self.clip:
             gradient *= self.clip / norm
         scratch, first, second = self._scratch, self.first, self.second

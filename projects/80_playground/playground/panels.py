@@ -1,17 +1,20 @@
 """The five panels on the right: digits, training, insight, preparation, lessons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pygame
 
-from playground.augment import augmented
-from playground.insight import confusion, nearest, weight_pictures, why_not
+from playground.augment import Augment, augmented
+from playground.data import unit
+from playground.insight import Neighbours, confusion, weight_pictures, why_not
 from playground.lessons import LESSONS
 from playground.optimise import METHODS
 from playground.preprocess import CANVAS
+from playground.samples import Sample, Samples
 from playground.session import DATA, IMPORT_AT_ONCE, MODEL
 from playground.widgets import (
     BLUE,
@@ -23,6 +26,7 @@ from playground.widgets import (
     PANEL,
     RED,
     SOFT,
+    Number,
     Rect,
     heat,
     paper,
@@ -41,7 +45,7 @@ LAYERS: dict[str, tuple[int, ...]] = {
 }
 BATCHES = (8, 32, 64, 256)
 LIMITS = (0, 500, 100, 50, 20)
-NEIGHBOURS = 2000  # samples that are compared with the drawing: 8 ms
+NEIGHBOURS = 2000  # samples that are compared with the drawing
 
 
 def digits(window: "Window", rect: Rect) -> None:
@@ -52,23 +56,16 @@ def digits(window: "Window", rect: Rect) -> None:
     held = len(session.samples.labelled(held_out=True).labels)
     said = f"{len(session.samples):,} samples, {held:,} of them held out (blue line)"
     ui.text(x + w - 16, y + 15, said, 12, SOFT, align=1)
-    rows: list[list] = [[] for _ in range(10)]
-    for sample in session.samples:
-        rows[sample.label].append(sample)
-    for digit, row in enumerate(rows):
-        top = y + 46 + digit * 51
-        ui.text(x + 28, top + 10, str(digit), 20, INK, bold=True, align=0.5)
-        ui.text(x + 76, top + 14, f"{len(row):,}", 13, SOFT, align=1)
-        for place, sample in enumerate(row[: -len(row) - 1 : -1][:9]):
-            cell = (x + 90 + place * 51, top, 46, 46)
-            # A window sees thousands of samples come and go; their numbers never come again.
-            ui.picture(cell, paper(sample.image.reshape(28, 28)), ("sample", sample.number))
-            marked = sample.number in window.marked
-            pygame.draw.rect(ui.surface, RED if marked else LINE, cell, 3 if marked else 1)
-            if sample.held_out and not marked:
-                pygame.draw.line(ui.surface, BLUE, (cell[0], top + 46), (cell[0] + 45, top + 46), 3)
-            source = {"drawn": "drawn here", "mnist": "from MNIST", "file": "from a file"}
-            ui.tip(cell, f"A {digit}, {source[sample.source]}. Click to mark it for deletion.")
+    version = session.samples.version
+    rows = window.keep("newest", version, lambda: _newest(session.samples, 9))
+    place = (x + 1, y + 46, w - 2, 512)
+    key = (version, frozenset(window.marked))
+    ui.still("samples", place, key, lambda: _draw_samples(window, rows, x, y + 46))
+    source = {"drawn": "drawn here", "mnist": "from MNIST", "file": "from a file"}
+    for sample, cell in _cells(rows, x, y + 46):
+        if ui.over(cell):
+            said = f"A {sample.label}, {source[sample.source]}. Click to mark it for deletion."
+            ui.tip(cell, said)
             if ui.clicked(cell):
                 window.marked ^= {sample.number}
     top = y + 566
@@ -94,6 +91,39 @@ def digits(window: "Window", rect: Rect) -> None:
     if ui.button((x + 418, top + 42, 126, 34), "Load model", tip):
         session.load(session.home / MODEL)
     ui.text(x + 16, top + 90, f"Kept in {ui.clipped(str(session.home), 12, 470)}", 12, SOFT)
+
+
+Rows = list[tuple[int, list[Sample]]]  # of each digit how many there are, and the newest
+
+
+def _newest(samples: Samples, most: int) -> Rows:
+    rows: list[list[Sample]] = [[] for _ in range(10)]
+    for sample in samples:
+        rows[sample.label].append(sample)
+    return [(len(row), row[: -most - 1 : -1]) for row in rows]
+
+
+def _cells(rows: Rows, x: Number, y: Number) -> Iterator[tuple[Sample, Rect]]:
+    """Each sample that is shown, and where."""
+    for digit, (_, row) in enumerate(rows):
+        for place, sample in enumerate(row):
+            yield sample, (x + 90 + place * 51, y + digit * 51, 46, 46)
+
+
+def _draw_samples(window: "Window", rows: Rows, x: Number, y: Number) -> None:
+    ui = window.ui
+    for digit, (count, _) in enumerate(rows):
+        top = y + digit * 51
+        ui.text(x + 28, top + 10, str(digit), 20, INK, bold=True, align=0.5)
+        ui.text(x + 76, top + 14, f"{count:,}", 13, SOFT, align=1)
+    for sample, cell in _cells(rows, x, y):
+        # Kept by its number: numbers never come again, and the oldest pictures go.
+        ui.picture(cell, paper(sample.image.reshape(28, 28)), ("sample", sample.number))
+        marked = sample.number in window.marked
+        pygame.draw.rect(ui.surface, RED if marked else LINE, cell, 3 if marked else 1)
+        if sample.held_out and not marked:
+            left, low = cell[0], cell[1] + 46
+            pygame.draw.line(ui.surface, BLUE, (left, low), (left + 45, low), 3)
 
 
 def train(window: "Window", rect: Rect) -> None:
@@ -126,11 +156,7 @@ def train(window: "Window", rect: Rect) -> None:
     trainer.lr = ui.slider("lr", place, trainer.lr, 1e-4, 10.0, label, tip, log=True)
     _noise(window, (x + 20, y + 276, w - 40, 150))
 
-    def row(line: int, label: str, options: list[str], chosen: list[int], tip: str) -> int | None:
-        top = y + 434 + line * 42
-        ui.text(x + 16, top + 8, label, 13, SOFT)
-        return ui.choice((x + 110, top, w - 126, 32), options, chosen, tip, 13)
-
+    row = partial(_row, window, rect)
     names, layers = list(LAYERS), list(LAYERS.values())
     chosen = [index for index, one in enumerate(layers) if one == tuple(trainer.layers)]
     tip = "Units of the hidden layers between 784 pixels and 10 digits. Starts a new net."
@@ -156,6 +182,22 @@ def train(window: "Window", rect: Rect) -> None:
     ui.text(x + 16, y + 652, ui.clipped(trainer.trouble, 13, w - 32), 13, RED)
 
 
+def _row(
+    window: "Window",
+    rect: Rect,
+    line: int,
+    label: str,
+    options: list[str],
+    chosen: list[int],
+    tip: str,
+) -> int | None:
+    """A label and its options, one line below the other; the index of what was clicked."""
+    x, y, w, _ = rect
+    top = y + 434 + line * 42
+    window.ui.text(x + 16, top + 8, label, 13, SOFT)
+    return window.ui.choice((x + 110, top, w - 126, 32), options, chosen, tip, 13)
+
+
 def _noise(window: "Window", rect: Rect) -> None:
     """Four sliders, and what they do to eight samples."""
     ui, trainer = window.ui, window.session.trainer
@@ -179,13 +221,19 @@ def _noise(window: "Window", rect: Rect) -> None:
         ui.text(x + 130, y + 54, "nothing yet: draw and label, or mix in MNIST", 12, SOFT)
         return
     # Samples spread over the set; new noise every 700 ms, so that the eye can follow.
-    chosen = images[np.linspace(0, len(images) - 1, 8).astype(int)]
     moment = pygame.time.get_ticks() // 700
-    noisy = augmented(chosen, how, np.random.default_rng(moment))
-    for index, image in enumerate(noisy):
-        cell = (x + index * 66, y + 76, 58, 58)
-        ui.picture(cell, paper(image.reshape(28, 28)))
-        pygame.draw.rect(ui.surface, LINE, cell, 1)
+    draw = partial(_draw_noisy, window, images, how, moment, x, y + 76)
+    ui.still("noise", (x, y + 76, w, 58), (moment, how, id(images)), draw)
+
+
+def _draw_noisy(
+    window: "Window", images: np.ndarray, how: Augment, seed: int, x: Number, y: Number
+) -> None:
+    chosen = images[np.linspace(0, len(images) - 1, 8).astype(int)]
+    for index, image in enumerate(augmented(chosen, how, np.random.default_rng(seed))):
+        cell = (x + index * 66, y, 58, 58)
+        window.ui.picture(cell, paper(image.reshape(28, 28)))
+        pygame.draw.rect(window.ui.surface, LINE, cell, 1)
 
 
 def insight(window: "Window", rect: Rect) -> None:
@@ -197,11 +245,11 @@ def insight(window: "Window", rect: Rect) -> None:
     ui.text(
         x + w - 16, y + 12, "ink where it is red excites a unit, blue calms it", 12, SOFT, align=1
     )
-    pictures = weight_pictures(net)[:16]
+    pictures = heat(weight_pictures(net)[:16])
     active = None if look is None else look.layers[0] / max(float(look.layers[0].max()), 1e-9)
     for index, picture in enumerate(pictures):
         cell = (x + 16 + index % 8 * 67, y + 36 + index // 8 * 74, 60, 60)
-        ui.picture(cell, heat(picture))
+        ui.picture(cell, picture)
         share = 0.0 if active is None else float(active[index])
         ui.bar((cell[0], cell[1] + 62, 60, 6), share, ORANGE)
         ui.tip(cell, f"Unit {index + 1}; the bar below is how much your drawing excites it")
@@ -218,14 +266,11 @@ def insight(window: "Window", rect: Rect) -> None:
         ui.text(x + 16, top - 8, "answer" if last else f"layer {depth + 1}", 12, SOFT)
         values = layers[depth] if layers else np.zeros(units)
         scale = 1.0 if last else max(float(values.max()), 1e-9)
-        for unit in range(shown):
-            share = float(values[unit]) / scale
-            colour = tuple(round(p + (o - p) * share) for p, o in zip(PALE, ORANGE, strict=True))
-            centre = (round(x + 100 + unit * 28.5), round(top))
-            pygame.draw.circle(ui.surface, colour, centre, 11)
-            pygame.draw.circle(ui.surface, LINE, centre, 11, 1)
+        for place in range(shown):
+            centre = (x + 100 + place * 28.5, top)
+            ui.dot(centre, float(values[place]) / scale)
             if last:
-                ui.text(centre[0], top - 8, str(unit), 12, INK, align=0.5)
+                ui.text(centre[0], top - 8, str(place), 12, INK, align=0.5)
 
     top, middle = y + 336, x + w / 2 + 6
     _why_not(window, (x + 16, top, 250, 260))
@@ -236,20 +281,16 @@ def insight(window: "Window", rect: Rect) -> None:
     if look is None or len(samples.labels) == 0:
         ui.text(x + 150, y + 636, "draw, and have some samples", 12, SOFT)
         return
-    for place, (index, distance) in enumerate(_neighbours(window, samples, look.image)):
+    version = session.samples.version
+    neighbours = window.keep("neighbours", version, lambda: Neighbours(samples))
+    key = (version, look.image.tobytes())
+    nearest = window.keep("nearest", key, lambda: neighbours.nearest(look.image))
+    for place, (index, distance) in enumerate(nearest):
         cell = (x + 150 + place * 80, y + 612, 56, 56)
         ui.picture(cell, paper(samples.images[index].reshape(28, 28)))
         pygame.draw.rect(ui.surface, LINE, cell, 1)
         ui.text(cell[0] + 61, cell[1] + 20, str(samples.labels[index]), 16, INK, bold=True)
         ui.tip(cell, f"A {samples.labels[index]}; {distance:.2f} away (0: the same picture)")
-
-
-def _neighbours(window: "Window", samples, image: np.ndarray) -> list[tuple[int, float]]:
-    """`nearest`, computed again only where the drawing or the samples are other ones."""
-    key = (window.session.samples.version, image.tobytes())
-    if window.kept.get("nearest", (None,))[0] != key:
-        window.kept["nearest"] = (key, nearest(samples, image))
-    return window.kept["nearest"][1]
 
 
 def _why_not(window: "Window", rect: Rect) -> None:
@@ -281,31 +322,37 @@ def _confusion(window: "Window", rect: Rect) -> None:
     ui, session = window.ui, window.session
     x, y, _, _ = rect
     own = session.samples.labelled(source="drawn").take(slice(-1000, None))
-    key = (pygame.time.get_ticks() // 500, session.samples.version, session.trainer.step)
-    kept = window.kept.get("confusion", (None, None))
-    if kept[0] is None or (kept[0] != key and kept[0][0] != key[0]) or kept[0][1] != key[1]:
-        answers = session.trainer.net.probabilities(own.images * np.float32(1 / 255)).argmax(1)
-        kept = window.kept["confusion"] = (key, confusion(own.labels, answers))
-    table = kept[1]
+    net, training = session.trainer.net, session.trainer.running
+    moment = pygame.time.get_ticks() // 500 if training else (session.trainer.step, id(net))
+    table = window.keep(
+        "confusion",
+        (session.samples.version, moment),
+        lambda: confusion(own.labels, net.probabilities(unit(own.images)).argmax(1)),
+    )
     ui.text(x, y, "Your drawings", 15, INK, bold=True)
     said = f"{np.trace(table)} of {table.sum()} right" if len(own.labels) else "none yet"
     ui.text(x + 244, y + 2, said, 12, SOFT, align=1)
-    side, left, top = 20, x + 40, y + 50
-    ui.text(left + 100, y + 28, "the net says", 11, SOFT, align=0.5)
+    draw = partial(_draw_confusion, window, table, x, y + 28)
+    ui.still("confusion", (x, y + 28, 244, 240), table.tobytes(), draw)
+    ui.tip((x + 40, y + 66, 200, 200), "Rows: what it is. Columns: what the net says.")
+
+
+def _draw_confusion(window: "Window", table: np.ndarray, x: Number, y: Number) -> None:
+    ui = window.ui
+    side, left, top = 20, x + 40, y + 22
+    ui.text(left + 100, y, "the net says", 11, SOFT, align=0.5)
     for digit in range(10):
         ui.text(left + digit * side + 10, top - 1, str(digit), 12, SOFT, align=0.5)
         ui.text(left - 8, top + 17 + digit * side, str(digit), 12, SOFT, align=1)
-        for answer in range(10):
-            count = int(table[digit, answer])
-            cell = (left + answer * side, top + 16 + digit * side, side - 1, side - 1)
-            share = count / max(1, int(table[digit].sum()))
-            target = GREEN if digit == answer else RED
-            colour = tuple(round(p + (c - p) * share) for p, c in zip(PANEL, target, strict=True))
-            pygame.draw.rect(ui.surface, colour if count else PANEL, cell)
-            pygame.draw.rect(ui.surface, LINE, cell, 1)
-            if count:
-                ui.text(cell[0] + 9.5, cell[1] + 2, str(count), 11, INK, align=0.5)
-    ui.tip((left, top + 16, 200, 200), "Rows: what it is. Columns: what the net says.")
+    for (digit, answer), count in np.ndenumerate(table):
+        cell = (left + answer * side, top + 16 + digit * side, side - 1, side - 1)
+        share = count / max(1, int(table[digit].sum()))
+        target = GREEN if digit == answer else RED
+        colour = tuple(round(p + (c - p) * share) for p, c in zip(PANEL, target, strict=True))
+        pygame.draw.rect(ui.surface, colour, cell)
+        pygame.draw.rect(ui.surface, LINE, cell, 1)
+        if count:
+            ui.text(cell[0] + 9.5, cell[1] + 2, str(count), 11, INK, align=0.5)
 
 
 def preparation(window: "Window", rect: Rect) -> None:
@@ -338,8 +385,8 @@ def preparation(window: "Window", rect: Rect) -> None:
         ("5  Moved", "that centre to the middle"),
         ("6  Without all this", "only ten times smaller"),
     ]
-    raw = session.canvas.reshape(28, 10, 28, 10).mean((1, 3))
-    pictures = [session.canvas, steps.cropped, steps.scaled, steps.boxed, steps.image, raw]
+    smaller = look.smaller.reshape(28, 28)
+    pictures = [session.canvas, steps.cropped, steps.scaled, steps.boxed, steps.image, smaller]
     for (px, py, pw, ph), (title, said), picture in zip(places, captions, pictures, strict=True):
         ui.text(px, py - 24, title, 14, INK, bold=True)
         pygame.draw.rect(ui.surface, PALE, (px, py, pw, ph))

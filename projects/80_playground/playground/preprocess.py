@@ -43,15 +43,20 @@ def add_segment(
     y0, y1 = max(0, int(top - reach)), min(CANVAS, int(bottom + reach) + 2)
     if x0 >= x1 or y0 >= y1:
         return
-    y, x = np.ogrid[y0:y1, x0:x1]
-    x, y = x + (0.5 - start[0]), y + (0.5 - start[1])  # pixel centres, seen from the start
-    dx, dy = end[0] - start[0], end[1] - start[1]
+    # Pixel centres, seen from the start: a row and a column, in float32, as a mouse may send a
+    # thousand segments a second.
+    x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - start[0])
+    y = np.arange(y0, y1, dtype=np.float32)[:, None] + np.float32(0.5 - start[1])
+    dx, dy = float(end[0] - start[0]), float(end[1] - start[1])
     length2 = dx * dx + dy * dy
-    along = np.clip((x * dx + y * dy) / length2, 0, 1) if length2 > 0 else 0.0
-    distance = np.hypot(x - along * dx, y - along * dy)
-    ink = np.clip(width / 2 + 0.5 - distance, 0, 1)
+    if length2 > 0:
+        along = x * (dx / length2) + y * (dy / length2)  # 0 at the start, 1 at the end
+        along = np.minimum(np.maximum(along, 0, out=along), 1, out=along)
+        x, y = x - along * dx, y - along * dy  # seen from the nearest point of the line
+    distance = np.sqrt(x * x + y * y)
+    ink = np.minimum(width / 2 + 0.5 - distance, 1)
     part = canvas[y0:y1, x0:x1]
-    np.maximum(part, ink, out=part, casting="same_kind")
+    np.maximum(part, ink, out=part)
 
 
 def rasterise(strokes: list[Stroke]) -> Float32[np.ndarray, "280 280"]:
@@ -112,7 +117,8 @@ def prepare(canvas: Float32[np.ndarray, "280 280"]) -> Prepared | None:
 
 def shrunk(canvas: Float32[np.ndarray, "280 280"]) -> Float32[np.ndarray, "28 28"]:
     """The whole canvas ten times smaller, as it lies: what is left if the steps are skipped."""
-    return canvas.reshape(SIDE, 10, SIDE, 10).mean((1, 3))
+    rows = canvas.reshape(SIDE, 10, CANVAS).mean(1)
+    return rows.reshape(SIDE, SIDE, 10).mean(2)
 
 
 def as_bytes(image: Float32[np.ndarray, "28 28"]) -> UInt8[np.ndarray, " 784"]:
@@ -131,9 +137,8 @@ def resample(before: int, after: int) -> Float32[np.ndarray, "after before"]:
     middles = (np.arange(after) + 0.5) * ratio
     low, high = middles - reach / 2, middles + reach / 2
     edges = np.arange(before + 1)
-    covered = np.clip(edges[None, 1:], low[:, None], high[:, None]) - np.clip(
-        edges[None, :-1], low[:, None], high[:, None]
-    )
+    covered = np.minimum(edges[1:], high[:, None]) - np.maximum(edges[:-1], low[:, None])
+    np.maximum(covered, 0, out=covered)
     return (covered / covered.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from playground.config import PlayConfig
-from playground.data import Labelled, mnist, read_samples, write_samples
+from playground.data import Labelled, mnist, read_samples, unit, write_samples
 from playground.lessons import LESSONS
 from playground.net import Net, load_net, save_net
 from playground.preprocess import (
@@ -44,13 +44,15 @@ class Look:
 
     Attributes:
         prepared: the steps to `with_steps`.
-        image: what the net sees, 0..255; with the steps, or only made smaller.
+        image: what the net sees, 0..255; with the steps, or `smaller`.
+        smaller: the canvas only made smaller, 0..255.
         layers: what each layer says to it; the last are the probabilities.
         with_steps, without: the probabilities either way.
     """
 
     prepared: Prepared
     image: UInt8[np.ndarray, " 784"]
+    smaller: UInt8[np.ndarray, " 784"]
     layers: list[np.ndarray]
     with_steps: Float[np.ndarray, " 10"]
     without: Float[np.ndarray, " 10"]
@@ -115,6 +117,7 @@ class Session:
         self.lesson, self.done = 0, self._read_done()
         self.baseline: float | None = None  # lesson 5: the score on turned digits before,
         self.exam: tuple[int, float] | None = None  # and now, with the step that it was taken at
+        self._prepared: tuple[int, tuple | None] = (-1, None)  # (drawn, what `both_ways` says)
         self._seen: tuple | None = None
         self._look: Look | None = None
 
@@ -175,7 +178,11 @@ class Session:
         """The drawing and what the net says to it now; None for an empty canvas."""
         now = (self.drawn, self.centred, self.trainer.step, id(self.trainer.net))
         if now != self._seen:
-            self._seen, self._look = now, look(self.canvas, self.trainer.net, self.centred)
+            if self._prepared[0] != self.drawn:  # while it trains, only the net is another one
+                self._prepared = (self.drawn, both_ways(self.canvas))
+            found = self._prepared[1]
+            seen = None if found is None else answered(*found, self.trainer.net, self.centred)
+            self._seen, self._look = now, seen
             self._watch_mind()
         return self._look
 
@@ -354,14 +361,28 @@ class Session:
 
 def look(canvas: Float[np.ndarray, "280 280"], net: Net, centred: bool = True) -> Look | None:
     """Prepare a canvas and ask the net, both ways; None where nothing is drawn."""
+    found = both_ways(canvas)
+    return None if found is None else answered(*found, net, centred)
+
+
+def both_ways(
+    canvas: Float[np.ndarray, "280 280"],
+) -> tuple[Prepared, UInt8[np.ndarray, "2 784"]] | None:
+    """The steps, and the images with and without them; None where nothing is drawn."""
     prepared = prepare(canvas)
     if prepared is None:
         return None
-    images = np.stack([as_bytes(prepared.image), as_bytes(shrunk(canvas))])
+    return prepared, np.stack([as_bytes(prepared.image), as_bytes(shrunk(canvas))])
+
+
+def answered(
+    prepared: Prepared, images: UInt8[np.ndarray, "2 784"], net: Net, centred: bool
+) -> Look:
+    """What the net says to both images."""
     with np.errstate(all="ignore"):
-        layers = net.activations(images * np.float32(1 / 255))
+        layers = net.activations(unit(images))
     mine = 0 if centred else 1
-    return Look(prepared, images[mine], [layer[mine] for layer in layers], *layers[-1])
+    return Look(prepared, images[mine], images[1], [layer[mine] for layer in layers], *layers[-1])
 
 
 def _pick(samples: Labelled, count: int, digits: frozenset[int], seed: int) -> Labelled:

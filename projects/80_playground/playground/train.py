@@ -7,7 +7,7 @@ import torch
 
 from playground.augment import augmented
 from playground.config import TrainConfig
-from playground.data import Shuffles, splits, unit
+from playground.data import Shuffles, splits
 from playground.evaluate import answers, draw_confusion, draw_weights, scores
 from playground.net import CLASSES, PIXELS, Net, save_net
 from playground.optimise import Optimizer
@@ -34,13 +34,12 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     batches = Shuffles(count, config.batch_size, config.seed)
     books = Books(net, optimizer)
     start = run.resume(net=books)
-    x = np.empty((config.batch_size, PIXELS), np.float32)
     for step in run.steps(start):
         lr = config.start_lr * 0.5 * (1 + math.cos(math.pi * (step - 1) / run.total))
-        images, labels = train_set.take(batches.at(step))
+        images, labels = train_set.batch(batches.at(step))
         if config.augment:
             images = augmented(images, config.augment, np.random.default_rng((config.seed, step)))
-        loss, right = net.loss_and_gradient(unit(images, out=x), labels)
+        loss, right = net.loss_and_gradient(images, labels)
         optimizer.step(net.parameters, net.gradient, lr)
 
         run.log(step, loss=loss, accuracy=right / config.batch_size)

@@ -107,12 +107,12 @@ class Trainer:
         size = min(self.batch_size, len(self.train_set.labels))
         shuffles = self._shuffles(size)
         self.step += 1
-        images, labels = self.train_set.take(shuffles.at(self.step))
+        images, labels = self.train_set.batch(shuffles.at(self.step))
         if self.augment:
             rng = np.random.default_rng((self.seed, self.step))
             images = augmented(images, self.augment, rng)
         with np.errstate(all="ignore"):  # a rate that is far too high overflows: told below
-            loss, right = self.net.loss_and_gradient(unit(images), labels)
+            loss, right = self.net.loss_and_gradient(images, labels)
             if np.isfinite(loss):
                 self.optimizer.step(self.net.parameters, self.net.gradient, self.lr)
         if not np.isfinite(loss) or not np.isfinite(self.net.parameters).all():

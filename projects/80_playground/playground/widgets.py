@@ -1,9 +1,14 @@
-"""Buttons, sliders, text and pictures, drawn anew each frame: no widget has a state of its own."""
+"""Buttons, sliders, text and pictures, drawn anew each frame: no widget has a state of its own.
 
-from collections.abc import Sequence
+What is dear to make (letters, stretched pictures, lines of a paragraph, whole parts of a panel) is
+kept for as long as it would come out the same.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pygame
@@ -13,7 +18,7 @@ INK, SOFT = (32, 42, 54), (98, 108, 120)
 BLUE, ORANGE, GREEN, RED = (43, 104, 214), (226, 110, 32), (34, 139, 94), (206, 62, 50)
 PALE = (226, 235, 250)
 TIP_AFTER = 0.5  # seconds that the mouse must rest
-MOST_TEXTS = 1500  # rendered strings to keep
+MOST_KEPT = 1500  # rendered strings, and pictures, and wrapped lines
 
 Number = float | int
 Rect = tuple[Number, Number, Number, Number]  # left, top, width, height
@@ -64,6 +69,24 @@ class Input:
         self.path.append((kind, *where))
 
 
+class Kept:
+    """What was made once, by a key; the oldest goes when there are too many."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self.most, self._things = most, {}
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The thing with this key; `make` makes it if it is not there."""
+        if key not in self._things:
+            if len(self._things) >= self.most:
+                del self._things[next(iter(self._things))]
+            self._things[key] = make()
+        return self._things[key]
+
+
 class Ui:
     """Draws into a surface and says what was clicked.
 
@@ -73,9 +96,8 @@ class Ui:
 
     def __init__(self, surface: pygame.Surface) -> None:
         self.surface, self.input = surface, Input()
-        self._fonts: dict[tuple[int, bool], pygame.font.Font] = {}
-        self._texts: dict[tuple, pygame.Surface] = {}
-        self._pictures: dict[tuple, pygame.Surface] = {}
+        self._fonts, self._texts, self._lines, self._pictures = (Kept() for _ in range(4))
+        self._still: dict[str, tuple[Hashable, pygame.Surface]] = {}
         self._held: str | None = None  # the slider that the mouse went down on
         self._tip: tuple[str, Rect] | None = None
         self._tip_since: tuple[str, float] = ("", 0.0)
@@ -87,7 +109,6 @@ class Ui:
         self._now, self._tip = now, None
         if not self.input.down:
             self._held = None
-        self.surface.fill(PAPER)
 
     def end(self) -> None:
         """Draw what lies on top: the tip of what the mouse rests on."""
@@ -111,11 +132,7 @@ class Ui:
 
     def font(self, size: int, bold: bool = False) -> pygame.font.Font:
         """DejaVu Sans, which matplotlib brings along (found without importing it)."""
-        if (size, bold) not in self._fonts:
-            name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-            path = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf" / name
-            self._fonts[size, bold] = pygame.font.Font(str(path), size)
-        return self._fonts[size, bold]
+        return self._fonts.get((size, bold), lambda: _load_font(size, bold))
 
     def text(
         self,
@@ -128,17 +145,17 @@ class Ui:
         align: Number = 0.0,
     ) -> int:
         """One line, its top at y; align 0: begins at x, 0.5: centred, 1: ends there. Its width."""
-        key = (text, size, colour, bold)
-        if key not in self._texts:
-            if len(self._texts) > MOST_TEXTS:
-                self._texts.clear()
-            self._texts[key] = self.font(size, bold).render(text, True, colour)
-        image = self._texts[key]
+        image = self._texts.get(
+            (text, size, colour, bold), lambda: self.font(size, bold).render(text, True, colour)
+        )
         self.surface.blit(image, (round(x - align * image.get_width()), round(y)))
         return image.get_width()
 
     def wrapped(self, text: str, size: int, width: Number) -> list[str]:
         """The text in lines that are no wider than that."""
+        return self._lines.get((text, size, width), lambda: self._wrapped(text, size, width))
+
+    def _wrapped(self, text: str, size: int, width: Number) -> list[str]:
         lines, line = [], ""
         for word in text.split():
             longer = f"{line} {word}".strip()
@@ -159,6 +176,10 @@ class Ui:
 
     def clipped(self, text: str, size: int, width: Number) -> str:
         """The text, or as much of its beginning as fits, with dots."""
+        key = ("clipped", text, size, width)
+        return self._lines.get(key, lambda: self._clipped(text, size, width))
+
+    def _clipped(self, text: str, size: int, width: Number) -> str:
         if self.font(size).size(text)[0] <= width:
             return text
         while text and self.font(size).size(text + "…")[0] > width:
@@ -186,15 +207,12 @@ class Ui:
         self, rect: Rect, label: str, tip: str = "", key: str = "", on: bool = False, size: int = 14
     ) -> bool:
         """True if it was clicked, or its key pressed, since the last frame."""
-        over = self.over(rect)
-        fill = BLUE if on else (PALE if over else PANEL)
-        pygame.draw.rect(self.surface, fill, rect, border_radius=7)
-        border = BLUE if on or over else LINE
-        pygame.draw.rect(self.surface, border, rect, 1, border_radius=7)
-        x, y, w, h = rect
-        colour = PANEL if on else INK
+        place, over = pygame.Rect(rect), self.over(rect)
+        plate = self._pictures.get(("plate", place.size, on, over), lambda: _plate(place, on, over))
+        self.surface.blit(plate, place)
         high = self.font(size).get_height()
-        self.text(x + w / 2, y + (h - high) / 2, label, size, colour, align=0.5)
+        left, top = place.centerx, place.y + (place.height - high) / 2
+        self.text(left, top, label, size, PANEL if on else INK, align=0.5)
         self.tip(rect, tip)
         return self.clicked(rect) or (key != "" and key in self.input.keys)
 
@@ -270,20 +288,30 @@ class Ui:
         A picture with a key is kept under it and its size, and not looked at again.
         """
         place = pygame.Rect(rect)
-        full = (key, place.size)
-        stretched = self._pictures.get(full) if key is not None else None
-        if stretched is None:
-            if image.ndim == 2:
-                image = np.repeat(image[..., None], 3, 2)
-            height, width = image.shape[:2]
-            surface = pygame.image.frombuffer(image.tobytes(), (width, height), "RGB")
-            scale = pygame.transform.smoothscale if smooth else pygame.transform.scale
-            stretched = scale(surface, place.size)
-            if key is not None:
-                if len(self._pictures) > 500:
-                    self._pictures.clear()
-                self._pictures[full] = stretched
-        self.surface.blit(stretched, place)
+        if key is None:
+            made = stretched(image, place.size, smooth)
+        else:
+            full = (key, place.size)
+            made = self._pictures.get(full, lambda: stretched(image, place.size, smooth))
+        self.surface.blit(made, place)
+
+    def still(self, name: str, rect: Rect, key: Hashable, draw: Callable[[], None]) -> None:
+        """A part that seldom changes: while its key is the last one, its pixels are copied.
+
+        The key says all that `draw` depends on. Clicks and tips belong beside it, not into it.
+        """
+        place = pygame.Rect(rect)
+        if name in self._still and self._still[name][0] == key:
+            self.surface.blit(self._still[name][1], place)
+        else:
+            draw()
+            self._still[name] = (key, self.surface.subsurface(place).copy())
+
+    def dot(self, centre: tuple[Number, Number], share: float) -> None:
+        """A round lamp, pale for 0 and orange for 1."""
+        level = round(64 * min(1.0, max(0.0, share)))
+        made = self._pictures.get(("lamp", level), lambda: _lamp(level / 64))
+        self.surface.blit(made, (round(centre[0]) - 12, round(centre[1]) - 12))
 
     def bar(self, rect: Rect, share: Number, colour: tuple = BLUE) -> None:
         """A horizontal bar, filled to a share of 0..1."""
@@ -322,12 +350,12 @@ class Ui:
         end = x + w - 10
         for name, values, colour in reversed(lines):
             end -= self.text(end, y + 7, name, 12, colour, bold=True, align=1) + 12
-            points = [
-                (left + width * step / steps[-1], top + height * (1 - min(value, high) / high))
-                for step, value in zip(steps, values, strict=True)
-                if np.isfinite(value)
-            ]
-            if len(points) > 1:
+            step, value = np.array([steps, values], float)
+            step, value = step[np.isfinite(value)], value[np.isfinite(value)]
+            if len(step) > 1:
+                across = left + width * step / step[-1]
+                down = top + height * (1 - np.minimum(value, high) / high)
+                points = np.stack([across, down], 1).tolist()
                 pygame.draw.lines(self.surface, colour, False, points, 2)
         if steps:
             self.text(left + width, y + h - 18, f"{steps[-1]:,} steps", 11, SOFT, align=1)
@@ -335,15 +363,57 @@ class Ui:
             self.text(left + width / 2, top + height / 2 - 8, "press Start", 13, SOFT, align=0.5)
 
 
+def _load_font(size: int, bold: bool) -> pygame.font.Font:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf" / name
+    return pygame.font.Font(str(path), size)
+
+
+def _plate(place: pygame.Rect, on: bool, over: bool) -> pygame.Surface:
+    """A button without its label."""
+    made, whole = pygame.Surface(place.size, pygame.SRCALPHA), (0, 0, *place.size)
+    fill, border = BLUE if on else (PALE if over else PANEL), BLUE if on or over else LINE
+    pygame.draw.rect(made, fill, whole, border_radius=7)
+    pygame.draw.rect(made, border, whole, 1, border_radius=7)
+    return made
+
+
+def _lamp(share: float) -> pygame.Surface:
+    """24x24, drawn four times as large first: its edge is smooth then."""
+    large = pygame.Surface((96, 96), pygame.SRCALPHA)
+    mix = [round(p + (o - p) * share) for p, o in zip(PALE, ORANGE, strict=True)]
+    pygame.draw.circle(large, LINE, (48, 48), 46)
+    pygame.draw.circle(large, mix, (48, 48), 42)
+    return pygame.transform.smoothscale(large, (24, 24))
+
+
 def paper(grey: np.ndarray) -> np.ndarray:
     """Ink of 0..1 or 0..255 as a picture of dark ink on white paper, uint8."""
     if grey.dtype != np.uint8:
-        grey = np.clip(grey * 255, 0, 255).astype(np.uint8)
+        grey = (grey * np.float32(255)).astype(np.uint8)
     return 255 - grey
 
 
+_SHARE = np.linspace(-1, 1, 511)[:, None]
+HEAT = (255 + np.abs(_SHARE) * (np.where(_SHARE > 0, RED, BLUE) - 255.0)).astype(np.uint8)
+
+
 def heat(signed: np.ndarray) -> np.ndarray:
-    """[-1, 1] as blue over white to red, (h, w, 3) uint8."""
-    amount = np.clip(np.abs(signed), 0, 1)[..., None]
-    colour = np.where(signed[..., None] > 0, np.array(RED), np.array(BLUE))
-    return (255 + amount * (colour - 255.0)).astype(np.uint8)
+    """[-1, 1] as blue over white to red, (..., 3) uint8."""
+    return HEAT.take(np.rint(signed * 255).astype(np.int16) + 255, axis=0)
+
+
+def stretched(image: np.ndarray, size: tuple[int, int], smooth: bool = False) -> pygame.Surface:
+    """Greys (h, w) or colours (h, w, 3) of uint8, made as large as `size`.
+
+    With 32 bits a pixel, as the window has them: SDL stretches and copies those 4 to 6 times as
+    quickly as 24 bits.
+    """
+    height, width = image.shape[:2]
+    if image.ndim == 2:
+        pixels = image * np.uint32(0x00010101)
+    else:
+        pixels = np.zeros((height, width, 4), np.uint8)
+        pixels[..., :3] = image
+    surface = pygame.image.frombuffer(pixels, (width, height), "RGBX")
+    return (pygame.transform.smoothscale if smooth else pygame.transform.scale)(surface, size)

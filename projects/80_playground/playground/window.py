@@ -3,8 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pygame
@@ -14,7 +15,21 @@ from playground.lessons import LESSONS
 from playground.panels import PANELS
 from playground.preprocess import CANVAS
 from playground.session import Session, first_net
-from playground.widgets import BLUE, GREEN, INK, LINE, ORANGE, PANEL, SOFT, Number, Rect, Ui, paper
+from playground.widgets import (
+    BLUE,
+    GREEN,
+    INK,
+    LINE,
+    ORANGE,
+    PANEL,
+    PAPER,
+    SOFT,
+    Number,
+    Rect,
+    Ui,
+    paper,
+    stretched,
+)
 from trainloop import LabError
 
 SIZE = (1280, 800)
@@ -30,7 +45,7 @@ class Window:
     def __init__(self, session: Session, surface: pygame.Surface, frames: int = 60) -> None:
         self.session, self.ui = session, Ui(surface)
         self.panel, self.marked = 0, set()
-        self.kept: dict[str, tuple] = {}  # what panels need not compute in every frame
+        self._kept: dict[str, tuple[Hashable, Any]] = {}
         self.budget = 1000 / frames * SHARE  # ms
         self._drawing = False
         self._said, self._said_at = "", 0.0
@@ -42,16 +57,31 @@ class Window:
         ui.begin(events, now)
         self._pen()
         self.session.tick(self.budget)
+        ui.still("background", (0, 0, *SIZE), 0, self._background)
         self._top()
         self._canvas()
         self._look()
-        ui.panel(PANEL_RECT)
         PANELS[self.panel][1](self, PANEL_RECT)
         self._message(now)
         ui.end()
         for name in ui.input.dropped:
             self.session.load(Path(name))
         return not ui.input.quit
+
+    def keep(self, name: str, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives; it is asked again only when the key is another one."""
+        if name not in self._kept or self._kept[name][0] != key:
+            self._kept[name] = (key, make())
+        return self._kept[name][1]
+
+    def _background(self) -> None:
+        """What never changes."""
+        ui = self.ui
+        ui.surface.fill(PAPER)
+        pygame.draw.rect(ui.surface, PANEL, (0, 0, SIZE[0], 56))
+        pygame.draw.line(ui.surface, LINE, (0, 56), (SIZE[0], 56))
+        ui.panel(LOOK_RECT)
+        ui.panel(PANEL_RECT)
 
     # --- left: the canvas ------------------------------------------------------------------
 
@@ -73,7 +103,11 @@ class Window:
 
     def _canvas(self) -> None:
         ui, session = self.ui, self.session
-        ui.picture(CANVAS_RECT, paper(session.canvas), smooth=True)
+        x, y, w, h = CANVAS_RECT
+        drawing = self.keep(
+            "drawing", session.drawn, lambda: stretched(paper(session.canvas), (w, h), smooth=True)
+        )
+        ui.surface.blit(drawing, (x, y))
         pygame.draw.rect(ui.surface, INK, CANVAS_RECT, 2, border_radius=3)
         if session.drawn == 0 or not session.canvas.any():
             middle = CANVAS_RECT[0] + CANVAS_RECT[2] / 2
@@ -121,7 +155,6 @@ class Window:
 
     def _look(self) -> None:
         ui, look = self.ui, self.session.look()
-        ui.panel(LOOK_RECT)
         x, y, w, _ = LOOK_RECT
         ui.text(x + 14, y + 10, "What the net sees", 15, INK, bold=True)
         square = (x + 20, y + 38, 196, 196)
@@ -153,8 +186,6 @@ class Window:
 
     def _top(self) -> None:
         ui = self.ui
-        pygame.draw.rect(ui.surface, PANEL, (0, 0, SIZE[0], 56))
-        pygame.draw.line(ui.surface, LINE, (0, 56), (SIZE[0], 56))
         ui.text(20, 14, "Playground", 22, INK, bold=True)
         tip = f"{self.session.trainer.step:,} steps since the net was new (Space starts and pauses)"
         running = self.session.trainer.running

@@ -67,6 +67,16 @@ def test_gradient_is_that_of_finite_differences():
 
 
 @pytest.mark.parametrize("hidden", [[], [8], [8, 6]])
+def test_bytes_count_as_pixels_of_0_to_1(hidden):
+    net, _, labels = case(hidden, 6, 2)
+    pixels = np.random.default_rng(3).integers(0, 256, (6, 12), np.uint8)
+    expected = net.loss_and_gradient(pixels / 255, labels)
+    gradient = net.gradient.copy()
+    assert net.loss_and_gradient(pixels, labels) == pytest.approx(expected, abs=1e-12)
+    np.testing.assert_allclose(net.gradient, gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [[], [8], [8, 6]])
 def test_input_gradient_is_torchs(hidden):
     net, x, _ = case(hidden, 1, 1)
     t = torch.tensor(x, requires_grad=True)

@@ -11,7 +11,7 @@ from playground.config import AddNoiseConfig, EvaluateConfig, ExportConfig, Trai
 from playground.data import read_samples, write_samples
 from playground.evaluate import add_noise, evaluate, newest_model, probabilities, scores
 from playground.export import export_model
-from playground.insight import confusion, nearest, weight_pictures, why_not
+from playground.insight import Neighbours, confusion, weight_pictures, why_not
 from playground.net import Net, load_net, save_net
 from trainloop import LabError
 from trainloop.paths import runs_dir
@@ -111,8 +111,11 @@ def test_following_why_not_changes_the_answer(drawn, taught):
 
 
 def test_neighbours_and_weights(drawn, taught):
-    found = nearest(drawn, drawn.images[42], 3)
-    assert found[0] == (42, 0.0)
+    neighbours = Neighbours(drawn)
+    assert neighbours.nearest(drawn.images[42], 3)[0] == (42, 0.0)
+    few = Neighbours(drawn.take(slice(0, 2)))
+    assert sorted(index for index, _ in few.nearest(drawn.images[42])) == [0, 1]
+    found = neighbours.nearest(drawn.images[42], 3)
     assert found[0][1] <= found[1][1] <= found[2][1]
     expected = np.sort(
         np.sqrt((((drawn.images - drawn.images[42].astype(float)) / 255) ** 2).mean(1))

@@ -13,7 +13,7 @@ from playground.net import save_net
 from playground.panels import PANELS
 from playground.session import MODEL, Session
 from playground.trainer import MOST_POINTS
-from playground.widgets import MOST_TEXTS
+from playground.widgets import MOST_KEPT
 from playground.window import CANVAS_RECT, SIZE, Window, open_window
 
 
@@ -264,7 +264,7 @@ def test_half_an_hour_at_sixty_frames_compressed(window, points, drawn):
         session.start()  # whatever was clicked
         sizes.append(len(window.ui._texts) + len(window.ui._pictures))
     assert len(session.trainer.curves.steps) <= MOST_POINTS
-    assert max(sizes) <= MOST_TEXTS + 520
+    assert max(sizes) <= 2 * MOST_KEPT
     assert len(session.labellings) <= 50
     assert len(window.kept) <= 2
     assert len(session.samples) > 400

@@ -135,7 +135,7 @@ ORACLE_BATCHES = 6
 class TrainConfig(CurveConfig):
     """A study of a strategy and its two controls, small enough for five minutes."""
 
-    seeds: int = 4
+    seeds: int = 3
     """Curves of each strategy, with the seeds `seed`, `seed` + 1, ...; 10 for a claim."""
     target: float = 0.0
     """AP50 at which costs are compared; 0: what the weaker of two ends with."""

@@ -34,7 +34,7 @@ def draw_views(
     """Up to `most` views, a column each: rendered, true, and their difference."""
     count = min(most, len(views))
     figure = Figure(figsize=(1.75 * count + 0.3, 5.6), dpi=110, layout="constrained")
-    axes = figure.subplots(3, count, squeeze=False)
+    axes = figure.subplots(3, count, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
     for column in range(count):
         truth = views.image(column)
         image = render(gaussians, views.cameras[column], background, degree).image.clamp(0, 1)
@@ -45,9 +45,6 @@ def draw_views(
         axes[0, column].set_title(f"{metrics.psnr(image, truth):.1f} dB", fontsize=10)
     for row, label in enumerate(("rendered", "truth", f"difference x {ERROR_SCALE:g}")):
         axes[row, 0].set_ylabel(label, fontsize=10)
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from splatting.data import load
 from splatting.evaluate import evaluate, load_gaussians, scores
 from splatting.explain import explain
 from splatting.export import export
+from splatting.figures import draw_views
 from splatting.gaussians import from_points
 from splatting.ply import read_ply
 from splatting.render import Renderer
@@ -90,11 +92,11 @@ def test_one_view_can_be_learned_by_heart():
 
 @pytest.mark.parametrize("options", [{}, {"mcmc": True}])
 def test_resume_is_exact(short, options, tmp_path, monkeypatch, no_pictures):
-    """Stopped after the set has changed."""
+    """Stopped after the set has changed, and it changes again at the steps 9 and 12."""
     monkeypatch.setattr("splatting.density.WARM_UP", 2)
-    config = replace(short, steps=24, eval_every=10, refine_every=5, refine_until=1.0,
-                     reset_every=8, turntable=0, grad_threshold=1e-5, **options)  # fmt: skip
-    assert_resume_is_exact(train, config, "splatting", 17, tmp_path, monkeypatch)
+    config = replace(short, steps=13, eval_every=8, refine_every=3, refine_until=1.0,
+                     reset_every=7, turntable=0, grad_threshold=1e-5, **options)  # fmt: skip
+    assert_resume_is_exact(train, config, "splatting", 11, tmp_path, monkeypatch)
     metrics = tmp_path / "whole/splatting/latest/metrics.jsonl"
     counts = {json.loads(line).get("gaussians") for line in metrics.open()}
     assert len(counts - {None}) > 1, "the set changed on the way"
@@ -125,7 +127,8 @@ def test_the_backends_train_alike(short, runs, no_pictures):
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-def test_evaluate_repeats_the_trainings_figures(learned, tmp_path, capsys):
+def test_evaluate_repeats_the_trainings_figures(learned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("splatting.figures.draw_views", partial(draw_views, most=2))
     trained = json.loads((learned / "summary.json").read_text())["metrics"]
     out = tmp_path / "new/e.png"
     found = evaluate(EvaluateConfig(model=str(learned / "last.pt"), split="test", out=out))

@@ -92,12 +92,19 @@ def draw_weights(net: Net) -> Figure:
     pictures = weight_pictures(net)
     columns = min(8, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(1.25 * columns, 1.4 * rows), layout="constrained")
-    for index, axis in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axis.axis("off")
-        if index < len(pictures):
-            axis.imshow(pictures[index], cmap="RdBu_r", vmin=-1, vmax=1)
-            axis.set_title(f"unit {index + 1}", fontsize=8)
+    # One picture of all units: sixteen axes take matplotlib a second.
+    mosaic = np.full((rows, 36, columns, 31), np.nan)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        mosaic[row, 8:, column, :28] = picture
+    figure = Figure(figsize=(1.25 * columns, 1.45 * rows), layout="constrained")
+    axis = figure.subplots()
+    axis.axis("off")
+    axis.imshow(mosaic.reshape(rows * 36, -1), cmap="RdBu_r", vmin=-1, vmax=1)
+    for index in range(len(pictures)):
+        row, column = divmod(index, columns)
+        place = (31 * column + 13.5, 36 * row + 6)
+        axis.text(*place, f"unit {index + 1}", ha="center", fontsize=8)
     return figure
 
 

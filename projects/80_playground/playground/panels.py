@@ -314,7 +314,8 @@ def _why_not(window: "Window", rect: Rect) -> None:
     pygame.draw.rect(ui.surface, LINE, square, 1)
     ui.tip(square, tip)
     if answer == session.target:
-        ui.text(x + 98, y + 146, f"it is a {answer} already", 13, INK, align=0.5)
+        ui.panel((x + 28, y + 62, 140, 26))  # above the digit, which ends 4 pixels from the edge
+        ui.text(x + 98, y + 67, f"it is a {answer} already", 13, INK, align=0.5)
 
 
 def _confusion(window: "Window", rect: Rect) -> None:
@@ -413,7 +414,7 @@ def preparation(window: "Window", rect: Rect) -> None:
         pygame.draw.line(ui.surface, RED, (cx, cy - 8), (cx, cy + 8), 2)
     for place, p in ((places[4], look.with_steps), (places[5], look.without)):
         said = f"the net: {p.argmax()}, {p.max():.0%} sure"
-        ui.text(place[0], place[1] + side + 24, said, 14, INK, bold=True)
+        ui.text(place[0], place[1] + side + 24, said, 13, INK, bold=True)
 
 
 def _centre(image: np.ndarray) -> tuple[float, float]:

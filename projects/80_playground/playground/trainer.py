@@ -70,7 +70,7 @@ class Trainer:
         self.net, self.layers = net, net.sizes[1:-1]
         self.step, self.curves, self.trouble = 0, Curves(), ""
         self.classes = set(range(CLASSES))
-        self._recent: list[tuple[float, int]] = []
+        self._recent = np.zeros(3)  # sums since the last point: loss, share of right ones, steps
         self._good = net.parameters.copy()
         self.choose(self.method)
 
@@ -123,7 +123,7 @@ class Trainer:
             return
         self.trouble = ""
         self.classes |= set(labels.tolist()) if len(self.classes) < CLASSES else set()
-        self._recent.append((loss, right / size))
+        self._recent += (loss, right / size, 1)
         if self.step % self.curves.every == 0:
             self._point()
 
@@ -135,8 +135,8 @@ class Trainer:
         return self._order
 
     def _point(self) -> None:
-        loss, accuracy = np.mean(self._recent, axis=0).tolist()
-        self._recent.clear()
+        loss, accuracy = (self._recent[:2] / self._recent[2]).tolist()
+        self._recent[:] = 0
         self.curves.add(self.step, loss, accuracy, *self.held_scores())
         self._good = self.net.parameters.copy()
 

@@ -260,8 +260,8 @@ class Ui:
         pygame.draw.rect(self.surface, LINE, track, border_radius=3)
         pygame.draw.rect(self.surface, BLUE, (x, track[1], w * share, 6), border_radius=3)
         knob = (round(x + w * share), round(track[1] + 3))
-        pygame.draw.circle(self.surface, PANEL, knob, 9)
-        pygame.draw.circle(self.surface, BLUE, knob, 9, 2)
+        pygame.draw.aacircle(self.surface, PANEL, knob, 9)
+        pygame.draw.aacircle(self.surface, BLUE, knob, 9, 2)
         self.tip((x, y, w, h), tip)
         return float(value)
 

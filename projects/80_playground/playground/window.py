@@ -54,9 +54,7 @@ class Window:
         """One frame: what was done, some training, and all drawn anew. False when it is closed."""
         now = time.perf_counter() if now is None else now
         ui = self.ui
-        ui.begin(events, now)
-        self._pen()
-        self.session.tick(self.budget)
+        self.listen(events, now)
         ui.still("background", (0, 0, *SIZE), 0, self._background)
         self._top()
         self._canvas()
@@ -67,6 +65,12 @@ class Window:
         for name in ui.input.dropped:
             self.session.load(Path(name))
         return not ui.input.quit
+
+    def listen(self, events: Sequence[pygame.event.Event], now: Number) -> None:
+        """A frame without its picture: what the pen did, and some training."""
+        self.ui.begin(events, now)
+        self._pen()
+        self.session.tick(self.budget)
 
     def keep(self, name: str, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` gives; it is asked again only when the key is another one."""
@@ -120,7 +124,7 @@ class Window:
         tip = "How thick the pen is. MNIST's digits were drawn with about 25."
         label = f"pen {session.pen:.0f}"
         session.pen = ui.slider("pen", (214, 480, 150, 40), session.pen, 6, 50, label, tip)
-        pygame.draw.circle(ui.surface, INK, (394, 502), max(2, round(session.pen / scale_down())))
+        pygame.draw.aacircle(ui.surface, INK, (394, 502), max(2, round(session.pen / scale_down())))
 
         ui.text(20, 532, "This is a ...", 15, INK, bold=True)
         ui.text(420, 534, "click, or press its key: it is saved at once", 12, SOFT, align=1)

@@ -79,6 +79,10 @@ def draw() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def drawn() -> Labelled:
     """400 prepared drawings, 40 of each digit, in turn."""
+    return _drawn()
+
+
+def _drawn() -> Labelled:
     rng = np.random.default_rng(0)
     images = []
     for index in range(400):

@@ -255,6 +255,8 @@ def test_draw_guess_and_label_in_a_browser(server, points, tmp_path):
                 ):
                     browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **press)
             browser.until("document.body.dataset.answer", str(digit))
+            said = browser.value("document.getElementById('answer').textContent")
+            assert said == f"I think it is a {digit}"
             browser.call("Input.dispatchKeyEvent", type="keyDown", key=str(digit))
             browser.until("document.getElementById('said').textContent", f"Saved as a {digit}.")
             browser.until("document.body.dataset.answer", "-1")  # and the canvas is empty again

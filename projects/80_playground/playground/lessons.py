@@ -52,7 +52,7 @@ def never_saw_a_seven(session: "Session") -> Progress:
         return Progress(0.3, "train until it gets 95% of them right")
     for past in session.labellings:
         if past.label == 7 and past.classes and past.classes <= {0, 1}:
-            return Progress(1.0, f"it called your 7 a {past.look.answer}")
+            return Progress(1.0, f"it called your 7 a {past.answer}")
     return Progress(0.6, "now draw a 7, read its answer, and label it 7")
 
 
@@ -71,10 +71,8 @@ def small_in_a_corner(session: "Session") -> Progress:
     if session.trainer.augment:
         return Progress(0.2, "set the noise (Train) to nothing")
     for past in session.labellings:
-        top, bottom, left, right = past.look.prepared.box
-        small = max(bottom - top, right - left) < 0.45 * CANVAS
-        misread = int(past.look.without.argmax()) != past.label
-        read = int(past.look.with_steps.argmax()) == past.label
+        small, read = past.size < 0.45 * CANVAS, past.with_steps == past.label
+        misread = past.without != past.label
         if small and misread and read and not past.centred and not past.augmented:
             return Progress(1.0, "misread as it lay, right when centred and scaled")
     return Progress(0.5, "draw small in a corner until it is misread; label what it is")

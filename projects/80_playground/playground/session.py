@@ -68,10 +68,20 @@ class Look:
 
 @dataclass(frozen=True)
 class Labelling:
-    """What held when a drawing got its label; lessons ask for it."""
+    """What held when a drawing got its label; lessons ask for it.
+
+    Attributes:
+        answer, with_steps, without: what the net took it for: as it was shown, and either way.
+        size: of the ink, its longer side in canvas pixels.
+        centred, augmented: whether drawings were prepared, and the training had noise.
+        classes: what the net had been trained on.
+    """
 
     label: int
-    look: Look
+    answer: int
+    with_steps: int
+    without: int
+    size: int
     centred: bool
     augmented: bool
     classes: frozenset[int]
@@ -203,9 +213,19 @@ class Session:
 
         if not self.attempt(keep):
             return None
-        classes = frozenset(self.trainer.classes)
-        noisy = bool(self.trainer.augment)
-        self.labellings.append(Labelling(digit, seen, self.centred, noisy, classes))
+        top, bottom, left, right = seen.prepared.box
+        self.labellings.append(
+            Labelling(
+                label=digit,
+                answer=seen.answer,
+                with_steps=int(seen.with_steps.argmax()),
+                without=int(seen.without.argmax()),
+                size=max(bottom - top, right - left),
+                centred=self.centred,
+                augmented=bool(self.trainer.augment),
+                classes=frozenset(self.trainer.classes),
+            )
+        )
         self.clear()
         return added[0]
 

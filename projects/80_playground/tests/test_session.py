@@ -181,6 +181,24 @@ def test_training_gives_the_frame_back_in_time(drawn, monkeypatch):
     assert trainer.work(5) == 0
 
 
+def test_a_point_is_the_mean_of_the_steps_since_the_last_one(drawn, monkeypatch):
+    trainer, losses = Trainer(), []
+    trainer.study(drawn, drawn.take(slice(50)))
+    learn = trainer.net.loss_and_gradient
+
+    def note(images, labels):
+        losses.append(learn(images, labels))
+        return losses[-1]
+
+    monkeypatch.setattr(trainer.net, "loss_and_gradient", note)
+    for _ in range(20):
+        trainer.one_step()
+    loss, right = np.array(losses[10:]).mean(0)
+    assert trainer.curves.steps == [10, 20]
+    assert trainer.curves.loss[1] == pytest.approx(loss)
+    assert trainer.curves.accuracy[1] == pytest.approx(right / 64)
+
+
 def test_curves_keep_within_bounds():
     curves = Curves()
     for step in range(1, 20 * MOST_POINTS):

@@ -15,7 +15,7 @@ from playground.net import save_net
 from playground.panels import PANELS
 from playground.session import MODEL, Session
 from playground.trainer import MOST_POINTS
-from playground.widgets import MOST_KEPT
+from playground.widgets import RED, Kept
 from playground.window import CANVAS_RECT, SIZE, Window, open_window
 
 SOAK = 10_800  # frames
@@ -67,9 +67,9 @@ def test_draw_label_train_predict_save_and_reload(window, points, surface, tmp_p
     session = window.session
     for round in range(6):
         for digit in (0, 1, 7):
-            rng = np.random.default_rng(10 * round + digit)
-            for event in strokes(points, digit, rng=rng):
-                window.frame([event])
+            events = strokes(points, digit, rng=np.random.default_rng(10 * round + digit))
+            for at_once in [[event] for event in events] if round == 0 else [events]:
+                window.frame(at_once)
             window.frame([key(str(digit))])
     assert session.samples.counts() == [6, 6, 0, 0, 0, 0, 0, 6, 0, 0]
     click(window, 510, 28)  # Start training
@@ -146,10 +146,34 @@ def test_marked_samples_are_deleted(window, drawn):
     newest = [sample.number for sample in window.session.samples if sample.label == 2][-1]
     click(window, 700 + 90 + 20, 72 + 46 + 2 * 51 + 20)
     assert window.marked == {newest}
+    assert window.ui.surface.get_at((700 + 90, 72 + 46 + 2 * 51 + 20))[:3] == RED
     window.frame([key("delete")])
     assert newest not in {sample.number for sample in window.session.samples}
     assert len(window.session.samples) == 399
     assert window.marked == set()
+
+
+def test_what_changes_seldom_is_drawn_when_its_key_changes(window):
+    ui, drawn = window.ui, []
+
+    def draw() -> None:
+        drawn.append(len(drawn))
+        ui.surface.fill((drawn[-1], 0, 0), (5, 5, 10, 10))
+
+    for key, red in (("a", 0), ("a", 0), ("b", 1), ("a", 2)):
+        ui.surface.fill((9, 9, 9))
+        ui.still("here", (5, 5, 10, 10), key, draw)
+        assert ui.surface.get_at((14, 14))[:3] == (red, 0, 0)
+        assert ui.surface.get_at((15, 15))[:3] == (9, 9, 9)
+    assert len(drawn) == 3
+
+
+def test_of_what_is_kept_the_oldest_goes():
+    kept, made = Kept(2), []
+    for key in "aabacab":
+        assert kept.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
+    assert made == [*"abcab"]
+    assert len(kept) == 2
 
 
 def test_all_settings_can_be_clicked(window, drawn):
@@ -219,6 +243,7 @@ def texts_that_cross(window: Window) -> list[tuple[str, str]]:
         return width
 
     window.ui.text = note
+    window.ui._still.clear()  # copied pixels write no text
     window.frame([])
     del window.ui.text
     bounds = pygame.Rect(0, 0, *SIZE)
@@ -252,13 +277,12 @@ def test_half_an_hour_at_sixty_frames_compressed():
     command = [sys.executable, Path(__file__).with_name("soak.py"), str(SOAK)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(printed.splitlines()[-1])
-    first, *_, last = found["states"]
+    _, first, _, last = found["states"]  # at half time everything was seen, and at the end
     labelled = last["samples"] - first["samples"]
-    assert labelled > SOAK / 800, "somebody drew and labelled all the while"
+    assert labelled > SOAK / 1200, "somebody drew and labelled all the while"
     assert found["trained"] > 0.9 * SOAK, "and the net trained"
-    assert last["memory_kb"] - first["memory_kb"] < 30_000 + 4 * labelled
-    assert last["objects"] - first["objects"] < 1000 + 10 * labelled
-    assert last["kept"] <= 3 * MOST_KEPT
+    assert last["memory_kb"] - first["memory_kb"] < 3_000 + 8 * labelled
+    assert last["objects"] - first["objects"] < 500 + 10 * labelled
     assert last["labellings"] <= 50
     assert last["points"] <= MOST_POINTS
     assert (last["open_files"], last["threads"]) == (first["open_files"], first["threads"])

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +110,25 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
     with pytest.raises(OSError, match="No space left"):
         atomic_write(path, full_disk)
+    assert load_checkpoint(path)["step"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("room", [100, 20_000, 99_000])
+def test_a_disk_that_fills_up_says_which_file_did_not_fit(tmp_path, room):
+    """torch closes a file cut short with an error of its own, which said nothing of the disk."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            save_checkpoint(path, {"weights": [torch.zeros(5_000) for _ in range(5)]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(path)
     assert load_checkpoint(path)["step"] == 1
     assert list(tmp_path.iterdir()) == [path]
 

@@ -28,6 +28,9 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())  # the data must be on disk before the name points to it
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what did not fit
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,7 +49,12 @@ def save_checkpoint(path: Path, content: dict[str, Any], also: Path | None = Non
     import torch
 
     def write(file: BinaryIO) -> None:
-        torch.save({"trainloop": FORMAT, **content}, file)
+        try:
+            torch.save({"trainloop": FORMAT, **content}, file)
+        except RuntimeError as error:  # torch, closing a file cut short, hides why it is short
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         file.flush()
         if also is not None:
             link = also.with_name(f".{also.name}.{os.getpid()}.tmp")

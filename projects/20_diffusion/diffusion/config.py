@@ -280,6 +280,7 @@ class SamplersConfig(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.samples >= 4, f"--samples must be at least 4, not {self.samples}")
+        check(self.guidance >= 0, f"--guidance must not be negative, not {self.guidance}")
         check(
             bool(self.few) and all(1 <= steps <= self.steps for steps in self.few),
             f"--few must be numbers of 1 to {self.steps}, the ancestral steps, not "

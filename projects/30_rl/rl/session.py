@@ -109,6 +109,7 @@ class Session[Config: TrainConfig]:
     def log(self, step: int, transitions: int, **values: Any) -> None:
         """Count what was played and write the iteration's line."""
         self._progress.env_steps += transitions
+        self._note_seconds()  # Ctrl-C may save at any iteration
         self.run.log(
             step, env_steps=float(self.env_steps), train_return=self.envs.pop_finished(), **values
         )

@@ -188,6 +188,9 @@ class PicksConfig:
     seed: int | None = None
     """Which of a study's seeds; None: its first."""
 
+    def __post_init__(self) -> None:
+        check(self.seed is None or self.seed >= 0, f"--seed must not be negative, not {self.seed}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NextConfig:

@@ -145,10 +145,10 @@ class FitConfig(RunOptions):
         super().__post_init__()
         check(16 <= self.size <= 1024, f"--size must be 16 to 1024 pixels, not {self.size}")
         most = self.size**2 // 9
-        for n in (self.gaussians, *self.sweep):
+        for option, n in (("gaussians", self.gaussians), *(("sweep", n) for n in self.sweep)):
             check(
                 4 <= n <= most,
-                f"{n} Gaussians: must be 4 to {most}, since each has 9 parameters and more of them "
+                f"--{option} must be 4 to {most}, not {n}: each has 9 parameters, and more of them "
                 f"than there are pixels ({self.size}x{self.size}) would describe nothing",
             )
         check(self.lr > 0, f"--lr must be above 0, not {self.lr}")

@@ -45,8 +45,8 @@ def draw_all(folder: Path, trained: Trained, text: str, prompt: str = "") -> Non
 def passage(corpus: Corpus) -> str:
     """Whole lines from the middle of the first validation text: speech, not stage directions."""
     text = next(iter(corpus.val.values()))
-    begin = text.find("\n", len(text) // 2) + 1
-    return text[begin : begin + PASSAGE].rsplit("\n", 1)[0]
+    later = text[len(text) // 2 :].partition("\n\n")[2] or text  # where a speech begins
+    return later[:PASSAGE].rsplit("\n", 1)[0]
 
 
 def save(path: Path, figure: Figure) -> None:

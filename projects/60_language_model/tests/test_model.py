@@ -107,7 +107,11 @@ def test_attention_maps_are_what_attention_does(make_model):
 
 def test_ngrams_depend_on_order_and_reach():
     embed = NgramEmbedding(3, 10_007, 4)
-    rows = embed(torch.tensor([[1, 2, 3], [2, 1, 3], [0, 2, 3], [5, 2, 3]]))[:, -1]
+    tokens = torch.tensor([[1, 2, 3], [2, 1, 3], [0, 2, 3], [5, 2, 3]])
+    pairs, triples = embed.rows(tokens)[:, -1].unbind(1)
+    assert pairs[0] == pairs[2] == pairs[3] != pairs[1], "a pair: the last two"
+    assert len(triples.unique()) == 4
+    rows = embed(tokens)[:, -1]
     assert len({tuple(row.tolist()) for row in rows}) == 4, "1 2 3 and 2 1 3 are different"
     long = embed(torch.tensor([[7, 8, 1, 2, 3]]))[:, -1]
     assert torch.equal(long[0], rows[0]), "only the last three count"

@@ -52,6 +52,7 @@ from language_model.config import TrainConfig
 from language_model.data import Windows, encode, load_corpus, make_tokenizer
 from language_model.evaluate import scores
 from language_model.model import Gpt, Shape
+from language_model.optimizer import clip as cut
 from language_model.optimizer import make_optimizers
 from trainloop import LabError, entry_point, parse, warmup_cosine
 from trainloop.paths import workspace_root
@@ -133,7 +134,7 @@ def plain_loop(
         batch = windows.at(step)
         loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        cut(model.parameters(), clip)  # torch's clip_grad_norm_ knows no sparse gradients
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -149,7 +150,7 @@ def ours(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed:
     shape = {name: value for name, value in asdict(config).items() if name in chosen}
     model = Gpt(Shape(vocabulary=vocabulary, **shape))
     optimizers = make_optimizers(
-        model, config.optimizer, config.lr, config.lr_rest, config.weight_decay
+        model, config.optimizer, config.lr, config.lr_rest, config.weight_decay, config.lr_rows
     )
     windows = Windows(tokens, config.block, config.batch_size, seed)
     found = list(optimizers.values())

@@ -1,4 +1,4 @@
-"""The same training with one part changed, three seeds each."""
+"""The same training with one part changed, some seeds each."""
 
 import statistics
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, list[str]]] = {
         "muon-lr-0.04": ["--lr=0.04"],
         "adamw": ["--optimizer=adamw", "--lr-rest=0.003"],
         "lr-rest-0.003": ["--lr-rest=0.003"],
+        "lr-rows-0.03": ["--lr-rows=0.03"],
         "ema": ["--ema=0.99"],
     },
     "tokens": {
@@ -68,8 +69,9 @@ def compare(config: CompareConfig) -> dict[str, float | int | None]:
             *options,
             f"--seed={seed}",
             f"--steps={config.steps}",
-            f"--eval-every={-(-config.steps // 5)}",
+            f"--eval-every={-(-config.steps // 3)}",
             f"--precision={config.precision}",
+            "--no-test",
             "--no-pictures",
         ]
         for seed in seeds  # all variants with the first seed first
@@ -126,8 +128,9 @@ def comparison_table(rows: list[Row]) -> str:
 
 
 def mean_spread(values: tuple[float, ...] | list[float], form: str) -> str:
-    """Mean and standard deviation."""
-    return f"{statistics.fmean(values):{form}} ± {statistics.stdev(values):.3f}"
+    """Mean and, of more than one, standard deviation."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{form}}{spread}"
 
 
 def draw(rows: list[Row]) -> Figure:

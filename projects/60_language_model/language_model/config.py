@@ -57,7 +57,7 @@ class DataOptions(RunOptions):
 class TrainConfig(DataOptions):
     """A network from nothing: its shape, its tokens, its optimisers."""
 
-    steps: int = 1500
+    steps: int = 900
     """Optimiser steps of the whole run."""
     tokens: Tokens = "characters"
     """Characters of the text; a byte-level BPE learned from it; or GPT-2's own."""
@@ -85,18 +85,22 @@ class TrainConfig(DataOptions):
     """Use the token embedding as the head's matrix, as GPT-2 does."""
     bias: bool = False
     """Biases in linear layers and gains in norms, as GPT-2 has them."""
-    ngrams: int = 4
+    ngrams: int = 5
     """Longest n-gram of tokens with an embedding of its own; 1: none."""
-    buckets: int = 32_768
+    buckets: int = 65_536
     """Rows that the n-grams of one length share."""
     optimizer: Optimizer = "muon"
-    """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all."""
+    """Muon for the blocks' matrices and AdamW for the rest, or AdamW for both."""
     lr: float = 0.02
     """Peak learning rate of Muon."""
     lr_rest: float = 0.01
     """Peak learning rate of AdamW."""
+    lr_rows: float = 0.1
+    """Peak learning rate of the n-grams' rows."""
     overfit: int = 0
     """Train and validate on this many characters alone; 0: on all of the text."""
+    test: bool = True
+    """Score the test text at the end; studies choose by validation and leave it out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,7 +115,7 @@ class TrainConfig(DataOptions):
             257 <= self.vocabulary <= 65_536,
             f"--vocabulary must be 257 to 65,536, not {self.vocabulary:,}",
         )
-        for name in ("lr", "lr_rest"):
+        for name in ("lr", "lr_rest", "lr_rows"):
             check(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0")
         check(self.overfit >= 0, f"--overfit must not be negative, not {self.overfit}")
 
@@ -205,7 +209,7 @@ class LookConfig(CheckpointOptions):
     """What to draw."""
 
     text: str = ""
-    """A passage to colour by surprise; left out: the beginning of a validation play."""
+    """A passage to colour by surprise; left out: the middle of a validation play."""
     prompt: str = "ROMEO:\n"
     r"""What the samples go on from; \n is a new line."""
     out: Path = Path("looks")
@@ -216,18 +220,18 @@ class LookConfig(CheckpointOptions):
 class CompareConfig(RunOptions):
     """The same training with one part changed, for each of some parts."""
 
-    steps: int = 400
+    steps: int = 300
     """Optimiser steps of each training."""
     vary: Literal["architecture", "optimizer", "tokens"] = "architecture"
     """The network's parts, the optimiser, or the tokens."""
     seeds: int = 3
-    """Trainings of each kind, with the seeds `seed`, `seed` + 1, ..."""
+    """Trainings of each kind, with the seeds `seed`, `seed` + 1, ...; one shows no spread."""
     workers: int = 0
     """Trainings at a time; 0: one for each core, or one on a GPU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.seeds >= 2, f"--seeds must be at least 2 for a spread, not {self.seeds}")
+        check(self.seeds >= 1, f"--seeds must be at least 1, not {self.seeds}")
         check(self.workers >= 0, f"--workers must not be negative, not {self.workers}")
 
 

@@ -20,8 +20,11 @@ from language_model.trained import Trained
 from trainloop import atomic_write
 from trainloop.curves import read_metrics
 
+REDS = colormaps["Reds"]  # each look-up there is a copy that has to be filled anew
 WORST = 6.0  # bits at which the surprise's colour ends
 PASSAGE = 700  # characters of the passage that is coloured
+WRITTEN = 320  # tokens of each sample
+LINES = 17  # of them that are shown
 SETTINGS = (  # name, and what `filtered` is given
     ("temperature 0.5", {"temperature": 0.5}),
     ("temperature 1", {"temperature": 1.0}),
@@ -31,12 +34,19 @@ SETTINGS = (  # name, and what `filtered` is given
 )
 
 
-def draw_all(folder: Path, trained: Trained, corpus: Corpus) -> None:
-    """attention.png, surprise.png, surprise.html and sampling.png, of the first held-out text."""
-    passage = next(iter(corpus.val.values()))[:PASSAGE]
-    save(folder / "attention.png", draw_attention(trained, passage))
-    write_surprise(folder, trained, passage)
-    save(folder / "sampling.png", draw_sampling(trained, passage[:200].rsplit("\n", 1)[0] + "\n"))
+def draw_all(folder: Path, trained: Trained, text: str, prompt: str = "") -> None:
+    """attention.png, surprise.png and surprise.html of a text, sampling.png after a prompt or the
+    text's first line."""
+    save(folder / "attention.png", draw_attention(trained, text))
+    write_surprise(folder, trained, text)
+    save(folder / "sampling.png", draw_sampling(trained, prompt or text.partition("\n")[0] + "\n"))
+
+
+def passage(corpus: Corpus) -> str:
+    """Whole lines from the middle of the first validation text: speech, not stage directions."""
+    text = next(iter(corpus.val.values()))
+    later = text[len(text) // 2 :].partition("\n\n")[2] or text  # where a speech begins
+    return later[:PASSAGE].rsplit("\n", 1)[0]
 
 
 def save(path: Path, figure: Figure) -> None:
@@ -45,7 +55,7 @@ def save(path: Path, figure: Figure) -> None:
 
 
 def draw_progress(run: Path, tokens_a_step: int, tested: dict[str, float]) -> Figure:
-    """Loss against tokens seen, with what counting n-grams gets on the test texts."""
+    """Loss against tokens seen; `tested` is what network and counting got, if they were asked."""
     curves = read_metrics(run / "metrics.jsonl")
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axis = figure.subplots()
@@ -57,14 +67,15 @@ def draw_progress(run: Path, tokens_a_step: int, tested: dict[str, float]) -> Fi
     axis.plot(millions[width - 1 :], smooth, color="C0", label="training")
     at, loss = curves.get("val/loss", ([], []))
     axis.plot(np.array(at) * tokens_a_step / 1e6, loss, "o-", color="C3", label="validation")
-    for name, style in (("bigram_loss", ":"), ("ngram_loss", "--")):
+    for name, style in (("bigram_loss", ":"), ("ngram_loss", "--")) if tested else ():
         label = f"{name.removesuffix('_loss')} counts, test: {tested[name]:.2f}"
         axis.axhline(tested[name], color="black", linestyle=style, linewidth=1, label=label)
-    axis.plot(millions[-1], tested["loss"], "*", color="C2", ms=13,
-              label=f"test: {tested['loss']:.3f}")  # fmt: skip
+    if tested:
+        axis.plot(millions[-1], tested["loss"], "*", color="C2", ms=13,
+                  label=f"test: {tested['loss']:.3f}")  # fmt: skip
     axis.set(xlabel="million tokens seen", ylabel="nats a token")
-    low = min(*loss, tested["loss"], smooth.min()) if loss else smooth.min()
-    axis.set_ylim(low - 0.1, max(tested["bigram_loss"] + 0.4, low + 1))
+    low = min(*loss, smooth.min(), tested.get("loss", np.inf))
+    axis.set_ylim(low - 0.1, max(tested.get("bigram_loss", 0) + 0.4, low + 1))
     axis.grid(alpha=0.25)
     axis.legend(frameon=False)
     return figure
@@ -129,7 +140,8 @@ def draw_attention(trained: Trained, text: str) -> Figure:
 
 def printable(text: str) -> str:
     """A token as one line of a label."""
-    return text.replace("\n", "¶").replace(" ", "·") or "?"
+    shown = text.replace("\n", "¶").replace(" ", "·")
+    return "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in shown) or "?"
 
 
 # --- surprise ------------------------------------------------------------------------------------
@@ -153,7 +165,7 @@ def write_surprise(folder: Path, trained: Trained, text: str) -> None:
 
 def colour(bits: float) -> tuple[float, float, float]:
     """White at 0 bits to dark red at WORST, as red, green, blue in 0..1."""
-    return colormaps["Reds"](min(1.0, bits / WORST) * 0.85)[:3]
+    return REDS(min(1.0, bits / WORST) * 0.85)[:3]
 
 
 def surprise_page(found: list[tuple[str, float]]) -> str:
@@ -174,8 +186,10 @@ def surprise_page(found: list[tuple[str, float]]) -> str:
     )
 
 
-def draw_surprise(found: list[tuple[str, float]], columns: int = 74) -> Figure:
+def draw_surprise(found: list[tuple[str, float]], widest: int = 74) -> Figure:
     """The passage in a grid, one cell a character, and a scale below."""
+    lines = "".join(text for text, _ in found).split("\n")
+    columns = min(widest, max(40, *map(len, lines)))
     cells, row, column = [], 0, 0
     for text, bits in found:
         for letter in text:
@@ -207,26 +221,26 @@ def draw_surprise(found: list[tuple[str, float]], columns: int = 74) -> Figure:
 # --- sampling ------------------------------------------------------------------------------------
 
 
-def draw_sampling(trained: Trained, prompt: str, length: int = 320) -> Figure:
+def draw_sampling(trained: Trained, prompt: str) -> Figure:
     """Above what each setting leaves of the next token's probabilities, below what it writes."""
     tokens = trained.tokenizer.encode(prompt)[-trained.model.shape.block :]
     with torch.no_grad():
         logits = trained.model(torch.tensor([tokens], device=trained.device))[0, -1].cpu()
     likeliest = logits.argsort(descending=True)[:12]
     labels = [printable(trained.tokenizer.decode([token])) for token in likeliest.tolist()]
-    figure = Figure(figsize=(13, 6.4), layout="constrained")
-    axes = figure.subplots(2, len(SETTINGS), height_ratios=(1, 1.5))
-    for (name, options), upper, lower in zip(SETTINGS, axes[0], axes[1], strict=True):
-        chances = filtered(logits, **options)
-        upper.bar(range(len(labels)), chances[likeliest], color="C0")
+    chances = [filtered(logits, **options) for _, options in SETTINGS]
+    figure = Figure(figsize=(13, 2.6 + LINES * 0.14), layout="constrained")
+    axes = figure.subplots(2, len(SETTINGS), height_ratios=(2.1, LINES * 0.14))  # inches, about
+    for (name, options), left, upper, lower in zip(SETTINGS, chances, *axes, strict=True):
+        upper.bar(range(len(labels)), left[likeliest], color="C0")
         upper.set_xticks(range(len(labels)), labels, family="monospace", fontsize=9)
-        upper.set_ylim(0, 1)
+        upper.set_ylim(0, 1.05 * max(float(chance.max()) for chance in chances))
         upper.set_title(name, fontsize=10)
         upper.grid(alpha=0.25, axis="y")
         upper.tick_params(length=0)
-        text = trained.tokenizer.decode(generate(trained.model, tokens, length, seed=1, **options))
+        text = trained.tokenizer.decode(generate(trained.model, tokens, WRITTEN, seed=1, **options))
         lines = [part for line in text.split("\n") for part in wrap(line, 30) or [""]]
-        lower.text(0, 1, "\n".join(lines[:17]), va="top", family="monospace", fontsize=8,
+        lower.text(0, 1, "\n".join(lines[:LINES]), va="top", family="monospace", fontsize=8,
                    transform=lower.transAxes, parse_math=False)  # fmt: skip
         lower.axis("off")
     axes[0, 0].set_ylabel("probability of the next token", fontsize=9)

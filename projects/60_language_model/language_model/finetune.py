@@ -3,7 +3,7 @@
 from language_model.config import FinetuneConfig
 from language_model.data import Windows, encode, load_corpus
 from language_model.evaluate import scores
-from language_model.figures import draw_all
+from language_model.figures import draw_all, passage
 from language_model.gpt2 import load_gpt2, save_gpt2
 from language_model.hub import gpt2_folder
 from language_model.lora import Adapters, add_lora, merge_lora
@@ -57,5 +57,6 @@ def finetune(config: FinetuneConfig) -> dict[str, float | int | None]:
     if run.is_main:
         save_gpt2(model, run.folder / "gpt2")
         if config.pictures:
-            draw_all(run.folder, Trained(model, tokenizer, config.data, run.device), corpus)
+            drawn = Trained(model, tokenizer, config.data, run.device)
+            draw_all(run.folder, drawn, passage(corpus))
     return run.finish(parameters_trained=trained)

@@ -48,10 +48,11 @@ class Gpt(nn.Module):
         super().__init__()
         self.shape = shape
         self.token = nn.Embedding(shape.vocabulary, shape.width)
-        self.ngram = NgramEmbedding(shape.ngrams, shape.buckets, shape.width)
+        several = shape.ngrams > 1
+        self.ngram = NgramEmbedding(shape.ngrams, shape.buckets, shape.width) if several else None
         learned = shape.positions == "learned"
         self.position = nn.Embedding(shape.block, shape.width) if learned else None
-        self.rotation = None if learned else Rotation(shape.width // shape.heads)
+        self.rotation = None if learned else Rotation(shape.width // shape.heads, shape.block)
         self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = make_norm(shape, shape.width)
@@ -90,13 +91,13 @@ class Gpt(nn.Module):
         end = seen + tokens.shape[1]
         if end > self.shape.block:
             raise ValueError(f"{end} tokens do not fit into a context of {self.shape.block}")
-        before = cache.tokens if cache else tokens[:, :0]
         x = self.token(tokens)  # (B, T, C)
-        if self.shape.ngrams > 1:
-            x = x + self.ngram(torch.cat((before, tokens), 1))[:, -tokens.shape[1] :]
+        if self.ngram is not None:
+            known = torch.cat((cache.tokens, tokens), 1) if cache else tokens
+            x = x + self.ngram(known)[:, -tokens.shape[1] :]
         if self.position is not None:
             x = x + self.position.weight[seen:end]
-        turn = None if self.rotation is None else self.rotation(seen, end, x.device)
+        turn = None if self.rotation is None else self.rotation(seen, end)
         x = self.dropout(x)
         for index, block in enumerate(self.blocks):
             x = block(x, turn, cache.layer(index) if cache else None)
@@ -215,15 +216,16 @@ def make_norm(shape: Shape, width: int, affine: bool = True) -> nn.Module:
 class Rotation(nn.Module):
     """Rotary positions (Su 2021, eq. 34): position m turns pair i of d / 2 by m base^(-2i/d)."""
 
-    def __init__(self, size: int, base: float = 10_000.0) -> None:
+    def __init__(self, size: int, block: int, base: float = 10_000.0) -> None:
         super().__init__()
         speed = base ** (-torch.arange(0, size, 2) / size)
-        self.register_buffer("speed", speed, persistent=False)
+        angle = torch.arange(block)[:, None] * speed  # (block, size / 2)
+        turns = torch.polar(torch.ones_like(angle), angle)[:, None, None]
+        self.register_buffer("turns", turns, persistent=False)
 
-    def forward(self, start: int, end: int, device: torch.device) -> Tensor:
+    def forward(self, start: int, end: int) -> Tensor:
         """Unit complex numbers (T, 1, 1, size / 2) of positions start .. end - 1."""
-        angle = torch.arange(start, end, device=device)[:, None] * self.speed
-        return torch.polar(torch.ones_like(angle), angle)[:, None, None]
+        return self.turns[start:end]
 
 
 def rotate(x: Float[Tensor, "B T two H D"], turn: Tensor) -> Float[Tensor, "B T two H D"]:

@@ -45,7 +45,7 @@ def context_start(length: int, block: int) -> int:
     return 0 if length <= block else -(-(length - block) // half) * half
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     model: Gpt,
     prompt: list[int],

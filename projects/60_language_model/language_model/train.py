@@ -2,20 +2,22 @@
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
 import torch
-from torch import nn
+from jaxtyping import Int64
+from torch import Tensor
 from torch.nn import functional as F
 
 from language_model.baselines import KneserNey
 from language_model.config import DataOptions, TrainConfig
 from language_model.data import Corpus, Windows, encode, load_corpus, make_tokenizer
 from language_model.evaluate import document, scores
-from language_model.figures import draw_all, draw_progress
+from language_model.figures import draw_all, draw_progress, passage
 from language_model.lora import Adapters
 from language_model.model import Gpt, Shape
-from language_model.optimizer import make_optimizers
+from language_model.optimizer import clip, make_optimizers
 from language_model.sampling import generate
 from language_model.tokenizer import Tokenizer
 from language_model.trained import Kept, Trained
@@ -58,23 +60,18 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
     options = {name: value for name, value in asdict(config).items() if name in chosen}
     model = Gpt(Shape(vocabulary=tokenizer.size, **options)).to(run.device)
     optimizers = make_optimizers(
-        model, config.optimizer, config.lr, config.lr_rest, config.weight_decay
+        model, config.optimizer, config.lr, config.lr_rest, config.weight_decay, config.lr_rows
     )
     model = fit(run, config, model, optimizers, Texts(corpus, tokenizer, windows, config.block))
 
-    texts = corpus.test.values()
-    found = scores(model, tokenizer, texts, run.device)
-    for name, longest in (("bigram", 2), ("ngram", longest_ngram(tokenizer.size))):
-        counted = KneserNey(tokens, tokenizer.size, longest)
-        before = tokenizer.encode("\n") * (longest - 2)
-        found[f"{name}_loss"] = torch.cat([
-            counted.losses(torch.cat((torch.tensor(before, dtype=torch.long), one)))
-            for one in (document(tokenizer, text, torch.device("cpu")) for text in texts)
-        ]).mean().item()  # fmt: skip
-    run.log(run.total, **{f"test/{name}": value for name, value in found.items()})
+    found = {}
+    if config.test:
+        texts = corpus.test.values()
+        found = scores(model, tokenizer, texts, run.device) | counted(tokens, tokenizer, texts)
+        run.log(run.total, **{f"test/{name}": value for name, value in found.items()})
     if config.pictures and run.is_main:
         run.picture("tokens", draw_progress(run.folder, config.batch_size * config.block, found))
-        draw_all(run.folder, Trained(model, tokenizer, config.data, run.device), corpus)
+        draw_all(run.folder, Trained(model, tokenizer, config.data, run.device), passage(corpus))
     return run.finish(
         parameters=sum(p.numel() for p in model.parameters()),
         tokens_seen=run.total * config.batch_size * config.block,
@@ -115,7 +112,7 @@ def fit(
             total += loss.detach() * share
         for optimizer in optimizers.values():
             run.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+        norm = clip(model.parameters(), config.clip)
         for optimizer in optimizers.values():
             run.scaler.step(optimizer)
             optimizer.zero_grad()
@@ -143,6 +140,21 @@ def write_sample(run: Run, step: int, model: Gpt, tokenizer: Tokenizer) -> None:
     atomic_write(path, lambda file: file.write(text.encode()))
     shown = " / ".join(line for line in text.splitlines() if line)[:100]
     print(f"\nstep {step}: {shown}", file=sys.stderr)
+
+
+def counted(
+    tokens: Int64[Tensor, " N"], tokenizer: Tokenizer, texts: Iterable[str]
+) -> dict[str, float]:
+    """What counting the train split gets on these texts, `bigram_loss` and `ngram_loss`."""
+    found = {}
+    for name, longest in (("bigram", 2), ("ngram", longest_ngram(tokenizer.size))):
+        table = KneserNey(tokens, tokenizer.size, longest)
+        before = tokenizer.encode("\n") * (longest - 2)
+        found[f"{name}_loss"] = torch.cat([
+            table.losses(torch.cat((torch.tensor(before, dtype=torch.long), one)))
+            for one in (document(tokenizer, text, torch.device("cpu")) for text in texts)
+        ]).mean().item()  # fmt: skip
+    return found
 
 
 def longest_ngram(vocabulary: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from language_model.config import EvaluateConfig, LookConfig, SampleConfig
 from language_model.data import load_corpus, read_text
 from language_model.evaluate import scores
-from language_model.figures import draw_attention, draw_sampling, save, write_surprise
+from language_model.figures import draw_all, passage
 from language_model.sampling import generate
 from language_model.trained import load_trained
 from trainloop import check
@@ -62,12 +62,10 @@ def look(config: LookConfig) -> None:
     trained = load_trained(config)
     text, prompt = unescaped(config.text), unescaped(config.prompt)
     if not text:
-        text = next(iter(load_corpus(trained.data).val.values()))[:700]
+        text = passage(load_corpus(trained.data))
     check(len(text) > 1, "--text must have at least two characters")
     config.out.mkdir(parents=True, exist_ok=True)
-    save(config.out / "attention.png", draw_attention(trained, text))
-    write_surprise(config.out, trained, text)
-    save(config.out / "sampling.png", draw_sampling(trained, prompt))
+    draw_all(config.out, trained, text, prompt)
     print(f"attention.png, surprise.png, surprise.html and sampling.png in {config.out}")
 
 

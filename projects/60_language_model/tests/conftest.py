@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import language_model.data
+import language_model.figures
 import language_model.train
 from language_model.config import TrainConfig
 from language_model.model import Gpt, Shape
@@ -40,6 +41,8 @@ def plays(monkeypatch, runs) -> dict[str, str]:
     small = {title: play(title.split()[0]) for title in ("Romeo", "Juliet", *held_out)}
     monkeypatch.setattr(language_model.data, "load_text", lambda name: small)
     monkeypatch.setattr(language_model.train, "SAMPLE", 5)
+    monkeypatch.setattr(language_model.figures, "WRITTEN", 20)
+    monkeypatch.setattr(language_model.figures, "PASSAGE", 150)
     return small
 
 

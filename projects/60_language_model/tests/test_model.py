@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from language_model.gpt2 import load_gpt2
 from language_model.lora import Adapters, Lora, add_lora, merge_lora
 from language_model.model import Cache, Rotation, SquaredRelu, rotate
 from language_model.ngram_embedding import NgramEmbedding
-from language_model.optimizer import Muon, make_optimizers, orthogonalised
+from language_model.optimizer import Muon, RowAdam, clip, make_optimizers, orthogonalised
 from language_model.oracle import logit_difference
 from language_model.sampling import context_start, filtered, generate
 from trainloop import LabError
@@ -76,10 +77,10 @@ def test_too_many_tokens(make_model):
 
 def test_rotary_positions_are_relative():
     q, k = torch.randn(2, 1, 1, 1, 1, 8)
-    rotation = Rotation(8)
+    rotation = Rotation(8, 10)
 
     def product(m: int, n: int) -> float:
-        turned = [rotate(x, rotation(p, p + 1, x.device)) for x, p in ((q, m), (k, n))]
+        turned = [rotate(x, rotation(p, p + 1)) for x, p in ((q, m), (k, n))]
         return (turned[0] * turned[1]).sum().item()
 
     assert product(9, 4) == pytest.approx(product(5, 0), abs=1e-5)
@@ -96,7 +97,7 @@ def test_squared_relu_and_its_gradient():
 def test_attention_maps_are_what_attention_does(make_model):
     attention = make_model().blocks[0].attention
     x = torch.randn(1, 6, 16)
-    turn = Rotation(8)(0, 6, x.device)
+    turn = Rotation(8, 6)(0, 6)
     weights = attention.weights(x, turn)
     _, _, v = attention.project(x, turn)
     y = attention.out((weights @ v).transpose(1, 2).flatten(2))
@@ -106,16 +107,19 @@ def test_attention_maps_are_what_attention_does(make_model):
 
 def test_ngrams_depend_on_order_and_reach():
     embed = NgramEmbedding(3, 10_007, 4)
-    rows = embed(torch.tensor([[1, 2, 3], [2, 1, 3], [0, 2, 3], [5, 2, 3]]))[:, -1]
+    tokens = torch.tensor([[1, 2, 3], [2, 1, 3], [0, 2, 3], [5, 2, 3]])
+    pairs, triples = embed.rows(tokens)[:, -1].unbind(1)
+    assert pairs[0] == pairs[2] == pairs[3] != pairs[1], "a pair: the last two"
+    assert len(triples.unique()) == 4
+    rows = embed(tokens)[:, -1]
     assert len({tuple(row.tolist()) for row in rows}) == 4, "1 2 3 and 2 1 3 are different"
     long = embed(torch.tensor([[7, 8, 1, 2, 3]]))[:, -1]
     assert torch.equal(long[0], rows[0]), "only the last three count"
-    codes = torch.cartesian_prod(*[torch.arange(40)] * 3)
-    rows = embed.tables[1].weight
-    torch.nn.init.uniform_(rows)
-    torch.nn.init.zeros_(embed.tables[0].weight)
-    different = embed(codes)[:, -1].unique(dim=0)
-    assert len(different) > 0.95 * 10_007 * (1 - 2.718 ** (-64_000 / 10_007)), "rows well used"
+    found = embed.rows(torch.cartesian_prod(*[torch.arange(40)] * 3))[:, -1]  # (64,000, 2)
+    pairs, triples = (column.unique() for column in found.unbind(1))
+    assert (pairs.max() < 10_007) & (triples.min() >= 10_007), "each length has its own"
+    assert len(pairs) > 0.80 * 10_007 * (1 - 2.718 ** (-1600 / 10_007)), "and uses them well"
+    assert len(triples) > 0.95 * 10_007 * (1 - 2.718 ** (-64_000 / 10_007))
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -123,7 +127,7 @@ def test_every_parameter_gets_a_gradient(options, make_model):
     model = make_model(**options).train()
     tokens = torch.randint(11, (8, 16))
     F.cross_entropy(model(tokens).flatten(0, 1), tokens.roll(-1).flatten()).backward()
-    assert all(p.grad.abs().sum() > 0 for p in model.parameters())
+    assert all(p.grad.norm() > 0 for p in model.parameters())
 
 
 def test_a_fresh_network_guesses_blindly(make_model):
@@ -314,13 +318,69 @@ def test_muon_by_the_formula():
     assert torch.allclose(weight, expected, atol=1e-5)
 
 
+# --- tables of rows ------------------------------------------------------------------------------
+
+
+def look_up(table: torch.nn.Parameter, rows: list[int], factors: torch.Tensor, sparse: bool):
+    """Give the table the gradient `factors` (K, C) at these rows, summed where they meet."""
+    table.grad = None
+    found = F.embedding(torch.tensor(rows), table, sparse=sparse)
+    (found * factors).sum().backward()
+
+
+def test_rows_of_one_feature_are_torchs_adam():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(5, 1)) for _ in range(2))
+    optimizers = RowAdam([ours], 0.1, 0.9), torch.optim.Adam([theirs], 0.1, (0.0, 0.9), eps=1e-10)
+    for _ in range(4):
+        factors = torch.randn(6, 1)
+        for table, optimizer in zip((ours, theirs), optimizers, strict=True):
+            look_up(table, [0, 1, 2, 3, 4, 2], factors, sparse=table is ours)
+            optimizer.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_row_knows_only_the_steps_that_touch_it(sparse):
+    torch.manual_seed(0)
+    many, alone = torch.nn.Parameter(torch.zeros(4, 3)), torch.nn.Parameter(torch.zeros(1, 3))
+    optimizers = RowAdam([many], 0.1), RowAdam([alone], 0.1)
+    for rows in ([1], [3, 3], [1], [0, 1, 3]):
+        factors = torch.randn(len(rows), 3)
+        look_up(many, rows, factors, sparse)
+        optimizers[0].step()
+        if 1 in rows:
+            look_up(alone, [0], factors[rows.index(1)][None], sparse)
+            optimizers[1].step()
+    assert torch.equal(many[1], alone[0])
+    assert not many[2].any(), "never touched"
+    assert many[0].square().mean().sqrt().item() == pytest.approx(0.1), "once: as long as the rate"
+
+
+@pytest.mark.parametrize("limit", [0.5, 100.0, 0.0])
+def test_clipping_is_torchs(limit):
+    torch.manual_seed(0)
+    factors, dense = torch.randn(4, 3), torch.randn(2, 2)
+    groups = []
+    for sparse in (True, False):
+        table, other = torch.nn.Parameter(torch.zeros(5, 3)), torch.nn.Parameter(torch.zeros(2, 2))
+        look_up(table, [1, 4, 1, 1], factors, sparse)
+        other.grad = dense.clone()
+        groups.append([table, other, torch.nn.Parameter(torch.zeros(1))])
+    norm = clip(groups[0], limit)
+    expected = torch.nn.utils.clip_grad_norm_(groups[1], limit or math.inf)
+    assert norm == pytest.approx(expected.item())
+    for ours, theirs in zip(groups[0][:2], groups[1][:2], strict=True):
+        assert torch.allclose(ours.grad.to_dense(), theirs.grad, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_every_parameter_has_one_optimizer(kind, make_model):
     model = make_model()
-    optimizers = make_optimizers(model, kind, 0.02, 2e-3, 0.1)
+    optimizers = make_optimizers(model, kind, 0.02, 2e-3, 0.1, 0.03)
     groups = [group for optimizer in optimizers.values() for group in optimizer.param_groups]
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
-    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    decayed = {id(p) for group in groups if group.get("weight_decay") for p in group["params"]}
     assert decayed == {id(p) for p in model.blocks.parameters() if p.ndim > 1}
     assert all(group["peak"] == group["lr"] for group in groups)

@@ -1,5 +1,7 @@
 """Checkpoints that cannot be trusted, and writes that cannot finish."""
 
+import errno
+import io
 import os
 import pickle
 import resource
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainloop import checkpoint
 from trainloop.checkpoint import atomic_write, load_checkpoint, save_checkpoint
 from trainloop.errors import LabError, NonFiniteError
 
@@ -116,7 +119,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("room", [100, 20_000, 99_000])
 def test_a_disk_that_fills_up_says_which_file_did_not_fit(tmp_path, room):
-    """torch closes a file cut short with an error of its own, which said nothing of the disk."""
+    """And keeps the old one."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"step": 1})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -131,6 +134,26 @@ def test_a_disk_that_fills_up_says_which_file_did_not_fit(tmp_path, room):
     assert caught.value.filename == str(path)
     assert load_checkpoint(path)["step"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+class FullOnce(io.BufferedWriter):
+    """A file on a disk that is full for one write, the third."""
+
+    writes = 0
+
+    def write(self, data) -> int:
+        self.writes += 1
+        if self.writes == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_what_torch_says_of_a_file_cut_short_does_not_hide_the_disk(tmp_path, monkeypatch):
+    """It raises a RuntimeError about positions in the file."""
+    file = FullOnce(io.FileIO(tmp_path / "file", "w"))
+    monkeypatch.setattr(checkpoint, "atomic_write", lambda path, write: write(file))
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "last.pt", {"weights": torch.zeros(5_000)})
 
 
 def test_also_is_the_same_file(tmp_path):

@@ -58,7 +58,10 @@ class TrainConfig(RunOptions):
             self._at_least(name, 1)
         self._within("gamma", 0, 1)
         self._positive("lr", "reward_scale")
-        self._at_least("stop_at", -math.inf)  # a return may be negative, but NaN is never reached
+        check(
+            self.stop_at is None or not math.isnan(self.stop_at),
+            "--stop-at must be a number, not nan: it would never be reached",
+        )
         check(
             self.hidden is None or all(width >= 1 for width in self.hidden),
             f"--hidden must be widths of at least 1, not {self.hidden}",

@@ -117,7 +117,7 @@ def draw_ablation(
         panels.append((image, f"{CHANGES[name][0]}\n{metrics.psnr(image, truth):.1f} dB"))
     columns = min(7, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(2.2 * columns, 2.6 * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(2.2 * columns, 2.8 * rows), dpi=100, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")

@@ -40,10 +40,10 @@ def test_drawings_are_learned_and_the_best_net_is_kept(data, capsys):
     assert newest_model().parent.resolve() == folder.resolve()
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_stopped_and_resumed_it_ends_as_if_left_alone(data, optimizer, tmp_path, monkeypatch):
-    # Steps 14, 28, ... are epochs' ends, where a checkpoint is written.
-    config = TrainConfig(data=data, steps=40, batch_size=20, optimizer=optimizer, rotate=15.0)
+def test_stopped_and_resumed_it_ends_as_if_left_alone(data, tmp_path, monkeypatch):
+    # Steps 14, 28, ... are epochs' ends, where a checkpoint is written. Adam has all the state that
+    # an optimiser can have here: both moments and the number of steps.
+    config = TrainConfig(data=data, steps=40, batch_size=20, optimizer="adam", rotate=15.0)
     assert_resume_is_exact(training.train, config, "playground", 33, tmp_path, monkeypatch)
     models = [tmp_path / name / "playground/latest/model.npz" for name in ("whole", "cut")]
     one, two = map(load_net, models)

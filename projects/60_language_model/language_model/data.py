@@ -126,7 +126,8 @@ class Windows:
         )
         self._rows = tokens.unfold(0, block + 1, 1)  # a view: row i begins at token i
         self._block, self._seed = block, seed
-        self._batches = Batches(max(1, len(self._rows) // block), batch_size, seed)
+        count = -(-len(self._rows) // block)  # the last one is short of places and begins anew
+        self._batches = Batches(count, batch_size, seed)
 
     def at(self, step: int) -> Int64[Tensor, "B T"]:
         """The windows of step 1, 2, ..."""

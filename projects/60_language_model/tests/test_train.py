@@ -70,7 +70,7 @@ def test_pictures_and_uses(tokens, small, runs, capsys, tmp_path):
     home = runs / "latest"
     pictures = {path.name for path in home.glob("*.png")}
     asked = {"attention.png", "surprise.png", "sampling.png", "tokens.png"} if drawn else set()
-    assert pictures == {"curves.png", *asked}
+    assert pictures == asked
     assert (home / "surprise.html").exists() == drawn
     capsys.readouterr()
 

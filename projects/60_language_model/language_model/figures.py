@@ -35,11 +35,15 @@ SETTINGS = (  # name, and what `filtered` is given
 
 
 def draw_all(folder: Path, trained: Trained, text: str, prompt: str = "") -> None:
-    """attention.png, surprise.png and surprise.html of a text, sampling.png after a prompt or the
-    text's first line."""
+    """attention.png, surprise.png and surprise.html of a text, sampling.png after a prompt.
+
+    Args:
+        prompt: left out: the text without its last word, where many could follow.
+    """
+    prompt = prompt or (text.rpartition(" ")[0] + " " if " " in text else text)
     save(folder / "attention.png", draw_attention(trained, text))
     write_surprise(folder, trained, text)
-    save(folder / "sampling.png", draw_sampling(trained, prompt or text.partition("\n")[0] + "\n"))
+    save(folder / "sampling.png", draw_sampling(trained, prompt))
 
 
 def passage(corpus: Corpus) -> str:

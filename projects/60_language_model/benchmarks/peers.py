@@ -52,8 +52,7 @@ from language_model.config import TrainConfig
 from language_model.data import Windows, encode, load_corpus, make_tokenizer
 from language_model.evaluate import scores
 from language_model.model import Gpt, Shape
-from language_model.optimizer import clip as cut
-from language_model.optimizer import make_optimizers
+from language_model.optimizer import clip, make_optimizers
 from trainloop import LabError, entry_point, parse, warmup_cosine
 from trainloop.paths import workspace_root
 
@@ -119,7 +118,7 @@ class Theirs(nn.Module):
 
 def plain_loop(
     model: nn.Module, optimizers: list[torch.optim.Optimizer], windows: Windows, budget: float,
-    clip: float, warmup: float,
+    config: TrainConfig, parts: int = 1,
 ) -> Trained:  # fmt: skip
     """The loop of `train` without its books; the schedule follows the clock."""
     model.train()
@@ -127,14 +126,15 @@ def plain_loop(
     begin, spent, step, tokens = time.process_time(), 0.0, 0, 0
     while spent < budget:
         step += 1
-        factor = max(1e-3, warmup_cosine(round(1e6 * spent / budget), 10**6, warmup, 0.0))
+        factor = max(1e-3, warmup_cosine(round(1e6 * spent / budget), 10**6, config.warmup, 0.0))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             for group, lr in zip(optimizer.param_groups, peak, strict=True):
                 group["lr"] = lr * factor
         batch = windows.at(step)
-        loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
-        loss.backward()
-        cut(model.parameters(), clip)  # torch's clip_grad_norm_ knows no sparse gradients
+        for part in batch.chunk(parts):
+            loss = F.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten())
+            (loss * len(part) / len(batch)).backward()
+        clip(model.parameters(), config.clip)  # torch's clip_grad_norm_ knows no sparse gradients
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -154,7 +154,7 @@ def ours(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed:
     )
     windows = Windows(tokens, config.block, config.batch_size, seed)
     found = list(optimizers.values())
-    return plain_loop(model, found, windows, budget, config.clip, config.warmup)
+    return plain_loop(model, found, windows, budget, config, config.accumulate)
 
 
 def gpt2(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed: int) -> Trained:
@@ -163,7 +163,7 @@ def gpt2(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed:
     model = Theirs(vocabulary, config)
     optimizer = torch.optim.AdamW(model.parameters(), options.peer_lr, (0.9, 0.95), fused=True)
     windows = Windows(tokens, config.block, options.peer_batch, seed)
-    return plain_loop(model, [optimizer], windows, budget, config.clip, config.warmup)
+    return plain_loop(model, [optimizer], windows, budget, config)
 
 
 def trainer(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed: int) -> Trained:

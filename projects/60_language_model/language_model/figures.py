@@ -35,11 +35,15 @@ SETTINGS = (  # name, and what `filtered` is given
 
 
 def draw_all(folder: Path, trained: Trained, text: str, prompt: str = "") -> None:
-    """attention.png, surprise.png and surprise.html of a text, sampling.png after a prompt or the
-    text's first line."""
+    """attention.png, surprise.png and surprise.html of a text, sampling.png after a prompt.
+
+    Args:
+        prompt: left out: the text without its last word, where many could follow.
+    """
+    prompt = prompt or (text.rpartition(" ")[0] + " " if " " in text else text)
     save(folder / "attention.png", draw_attention(trained, text))
     write_surprise(folder, trained, text)
-    save(folder / "sampling.png", draw_sampling(trained, prompt or text.partition("\n")[0] + "\n"))
+    save(folder / "sampling.png", draw_sampling(trained, prompt))
 
 
 def passage(corpus: Corpus) -> str:
@@ -140,8 +144,12 @@ def draw_attention(trained: Trained, text: str) -> Figure:
 
 def printable(text: str) -> str:
     """A token as one line of a label."""
-    shown = text.replace("\n", "¶").replace(" ", "·")
-    return "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in shown) or "?"
+    return legible(text).replace("\n", "¶").replace(" ", "·") or "?"
+
+
+def legible(text: str) -> str:
+    """What the figures' font has; a control character or a byte cut loose is a question mark."""
+    return "".join(c if c == "\n" or (c.isprintable() and ord(c) < 0x250) else "?" for c in text)
 
 
 # --- surprise ------------------------------------------------------------------------------------
@@ -192,7 +200,7 @@ def draw_surprise(found: list[tuple[str, float]], widest: int = 74) -> Figure:
     columns = min(widest, max(40, *map(len, lines)))
     cells, row, column = [], 0, 0
     for text, bits in found:
-        for letter in text:
+        for letter in legible(text):
             if letter == "\n" or column == columns:
                 row, column = row + 1, 0
             if letter != "\n":
@@ -232,13 +240,14 @@ def draw_sampling(trained: Trained, prompt: str) -> Figure:
     figure = Figure(figsize=(13, 2.6 + LINES * 0.14), layout="constrained")
     axes = figure.subplots(2, len(SETTINGS), height_ratios=(2.1, LINES * 0.14))  # inches, about
     for (name, options), left, upper, lower in zip(SETTINGS, chances, *axes, strict=True):
-        upper.bar(range(len(labels)), left[likeliest], color="C0")
+        upper.bar(range(len(labels)), left[likeliest].tolist(), color="C0")
         upper.set_xticks(range(len(labels)), labels, family="monospace", fontsize=9)
         upper.set_ylim(0, 1.05 * max(float(chance.max()) for chance in chances))
         upper.set_title(name, fontsize=10)
         upper.grid(alpha=0.25, axis="y")
         upper.tick_params(length=0)
-        text = trained.tokenizer.decode(generate(trained.model, tokens, WRITTEN, seed=1, **options))
+        written = generate(trained.model, tokens, WRITTEN, seed=1, **options)
+        text = legible(trained.tokenizer.decode(written))
         lines = [part for line in text.split("\n") for part in wrap(line, 30) or [""]]
         lower.text(0, 1, "\n".join(lines[:LINES]), va="top", family="monospace", fontsize=8,
                    transform=lower.transAxes, parse_math=False)  # fmt: skip

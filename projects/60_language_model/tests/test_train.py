@@ -49,7 +49,7 @@ def test_resume_is_exact(options, small, tmp_path, monkeypatch):
 
 
 def test_accumulation_changes_nothing(small, runs):
-    whole, parts = (train(small(accumulate=n)) for n in (1, 4))
+    whole, parts = (train(small(batch_size=5, accumulate=n)) for n in (1, 2))  # 3 and 2
     for name in ("loss", "grad_norm", "val/loss", "test/loss"):
         assert parts[name] == pytest.approx(whole[name], rel=1e-4)
 
@@ -70,7 +70,7 @@ def test_pictures_and_uses(tokens, small, runs, capsys, tmp_path):
     home = runs / "latest"
     pictures = {path.name for path in home.glob("*.png")}
     asked = {"attention.png", "surprise.png", "sampling.png", "tokens.png"} if drawn else set()
-    assert pictures == {"curves.png", *asked}
+    assert pictures == asked
     assert (home / "surprise.html").exists() == drawn
     capsys.readouterr()
 
@@ -236,7 +236,7 @@ def test_table_and_figure_of_a_comparison():
     ("config", "wrong"),
     [
         (TrainConfig, {"steps": 0}), (TrainConfig, {"block": 0}), (TrainConfig, {"heads": 3}),
-        (TrainConfig, {"batch_size": 0}), (TrainConfig, {"accumulate": 5}),
+        (TrainConfig, {"batch_size": 0}), (TrainConfig, {"accumulate": 0}),
         (TrainConfig, {"warmup": 1.0}), (TrainConfig, {"clip": -1.0}),
         (TrainConfig, {"dropout": 1.0}), (TrainConfig, {"ema": -0.1}),
         (TrainConfig, {"weight_decay": -1.0}), (TrainConfig, {"vocabulary": 256}),

@@ -29,7 +29,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())  # the data must be on disk before the name points to it
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say what did not fit
+        if error.errno and not error.filename:  # a full disk does not say what did not fit
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -141,7 +141,7 @@ def test_turned_ellipses_lie_as_they_should():
     [
         ({"gaussians": 2000}, "must be 4 to 1820"),
         ({"gaussians": 3}, "must be 4 to"),
-        ({"sweep": (100, 5000)}, "5000 Gaussians"),
+        ({"sweep": (100, 5000)}, "--sweep must be 4 to 1820, not 5000"),
         ({"size": 8}, "--size"), ({"lr": 0.0}, "--lr"), ({"eval_every": 0}, "--eval-every"),
         ({"frames": -1}, "--frames"), ({"precision": "bf16"}, "--precision"),
     ],

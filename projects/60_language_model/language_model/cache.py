@@ -6,7 +6,7 @@ import time
 import torch
 
 from language_model.config import CacheConfig
-from language_model.model import Gpt, Shape
+from language_model.model import Gpt, Shape, store_by_columns
 from language_model.sampling import generate
 from trainloop import Run
 
@@ -24,7 +24,7 @@ def cache(config: CacheConfig) -> dict[str, float | int | None]:
     config = Run.options("language-model", config, "cache")
     run = Run.open("language-model", config, "cache")
     run.resume()
-    model = random_model(config).to(run.device)
+    model = store_by_columns(random_model(config).to(run.device))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     differing = 0
     for turn in range(config.rounds):

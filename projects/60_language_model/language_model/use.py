@@ -8,6 +8,7 @@ from language_model.config import EvaluateConfig, LookConfig, SampleConfig
 from language_model.data import load_corpus, read_text
 from language_model.evaluate import scores
 from language_model.figures import draw_all, passage
+from language_model.model import store_by_columns
 from language_model.sampling import generate
 from language_model.trained import load_trained
 from trainloop import check
@@ -20,6 +21,7 @@ def sample(config: SampleConfig) -> None:
         LabError: no network, or a prompt that it cannot read.
     """
     trained = load_trained(config)
+    store_by_columns(trained.model)
     prompt = unescaped(config.prompt)
     tokens = trained.tokenizer.encode(prompt)
     written = generate(

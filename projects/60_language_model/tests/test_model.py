@@ -10,7 +10,14 @@ from torch.nn import functional as F
 
 from language_model.gpt2 import load_gpt2
 from language_model.lora import Adapters, Lora, add_lora, merge_lora
-from language_model.model import Cache, Rotation, SquaredRelu, rotate
+from language_model.model import (
+    Cache,
+    Rotation,
+    SquaredRelu,
+    rotate,
+    squared_relu,
+    store_by_columns,
+)
 from language_model.ngram_embedding import NgramEmbedding
 from language_model.optimizer import Muon, RowAdam, clip, make_optimizers, orthogonalised
 from language_model.oracle import logit_difference
@@ -63,6 +70,20 @@ def test_cached_sampling_writes_the_same_tokens(options, temperature, make_model
     assert len(set(a)) > (temperature > 0), "0 may repeat itself"
 
 
+@pytest.mark.parametrize("options", KINDS)
+def test_stored_by_columns_it_is_the_same_network(options, make_model):
+    model = make_model(**options)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tokens = torch.randint(11, (2, 12))
+    logits = model(tokens)
+    store_by_columns(model)
+    up = model.blocks[0].mlp.up.weight
+    assert (up.stride(), up.shape) == ((1, up.shape[0]), before["blocks.0.mlp.up.weight"].shape)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.allclose(model(tokens), logits, atol=1e-5)
+
+
 def test_contexts_grow_and_lose_their_older_half():
     lengths = [n - context_start(n, 8) for n in range(1, 30)]
     assert lengths[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -90,7 +111,8 @@ def test_rotary_positions_are_relative():
 
 def test_squared_relu_and_its_gradient():
     x = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
-    assert torch.equal(SquaredRelu.apply(x), x.relu() ** 2)
+    assert torch.equal(squared_relu(x), x.relu() ** 2)
+    assert torch.equal(squared_relu(x.detach()), x.relu() ** 2)
     assert torch.autograd.gradcheck(SquaredRelu.apply, x)
 
 

@@ -248,6 +248,8 @@ def draw_compare(distances: Distances) -> Figure:
             axis.plot(statistics.fmean(values), place, "|", color=colour, ms=14, mew=3)
     axis.set_yticks(range(len(kinds)), [f"{kind.schedule}, {kind.objective}" for kind in kinds])
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel("Frechet distance, each seed (dots) and their mean (bar)")
     axis.grid(axis="x", alpha=0.25, which="both")
     return figure

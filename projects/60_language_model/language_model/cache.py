@@ -24,6 +24,7 @@ def cache(config: CacheConfig) -> dict[str, float | int | None]:
     config = Run.options("language-model", config, "cache")
     run = Run.open("language-model", config, "cache")
     run.resume()
+    torch.set_num_threads(config.threads)
     model = store_by_columns(random_model(config).to(run.device))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     differing = 0
@@ -45,8 +46,9 @@ def cache(config: CacheConfig) -> dict[str, float | int | None]:
         ms_a_token_uncached=1e3 * statistics.median(seconds[False]) / config.steps,
     )
     print(
-        f"{config.steps} tokens, {config.rounds} rounds: {statistics.median(ratios):.1f} times as "
-        f"fast ({min(ratios):.1f} to {max(ratios):.1f}), {differing} tokens differ"
+        f"{config.steps} tokens, {config.rounds} rounds, threads {config.threads}: "
+        f"{statistics.median(ratios):.1f} times as fast ({min(ratios):.1f} to {max(ratios):.1f}), "
+        f"{differing} tokens differ"
     )
     return run.finish()
 

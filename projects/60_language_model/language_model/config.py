@@ -248,10 +248,12 @@ class CacheConfig(RunOptions):
     """Features of a token."""
     rounds: int = 3
     """Times that both take turns; the median ratio counts."""
+    threads: int = 1
+    """Of the CPU. A single token can hardly use a second one, all of the context can (README)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("layers", "heads", "width", "rounds"):
+        for name in ("layers", "heads", "width", "rounds", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"--{name} must be at least 1, not {value}")
         check(

@@ -204,7 +204,9 @@ def test_surprise_is_in_bits_and_escaped(trained):
 
 
 def test_the_cache_study(runs):
-    found = cache(CacheConfig(steps=20, layers=2, heads=2, width=16, rounds=2))
+    threads = torch.get_num_threads()
+    config = CacheConfig(steps=20, layers=2, heads=2, width=16, rounds=2, threads=threads)
+    found = cache(config)
     assert found["tokens_differing"] == 0
     assert found["speedup"] > 0
 
@@ -249,6 +251,7 @@ def test_table_and_figure_of_a_comparison():
         (SampleConfig, {"top_k": -1}), (SampleConfig, {"top_p": 0.0}), (SampleConfig, {"seed": -1}),
         (SampleConfig, {"checkpoint": "a", "init": "b"}), (CompareConfig, {"seeds": 0}),
         (CompareConfig, {"workers": -1}), (CacheConfig, {"rounds": 0}), (CacheConfig, {"heads": 5}),
+        (CacheConfig, {"threads": 0}),
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line(config, wrong):

@@ -99,19 +99,19 @@ def test_overwriting_deletes_the_sheets_of_another_seed(quick, tmp_path):
 
 def test_killed_and_run_again_it_is_as_if_it_was_not(quick, tmp_path):
     """`render` and `cut` killed without a word and run again, against both left alone."""
-    short, alone = ({"render_dir": str(tmp_path / how / "in"), "digits": (0, 9), "frames": 12}
+    short, alone = ({"render_dir": str(tmp_path / how / "in"), "digits": (0, 9), "frames": 5}
                     for how in ("short", "alone"))  # fmt: skip
     ensure(tmp_path / "short/in", 0, overwrite=False)  # so that the commands find it
-    options = ["--digits", "0", "9", "--frames=12", f"--render-dir={short['render_dir']}"]
+    options = ["--digits", "0", "9", "--frames=5", f"--render-dir={short['render_dir']}"]
     kill_after(command("render", *options, "--workers=2"), tmp_path / "short", 3)
     render(RenderConfig(**short, workers=1))
     folder = f"--output-dir={tmp_path / 'short/out'}"
-    kill_after(command("cut", *options, folder, "--workers=1"), tmp_path / "short", 150)
+    kill_after(command("cut", *options, folder, "--workers=1"), tmp_path / "short", 60)
     cut(CutConfig(**short, output_dir=str(tmp_path / "short/out"), workers=1))
     render(RenderConfig(**alone, workers=1))
     cut(CutConfig(**alone, output_dir=str(tmp_path / "alone/out"), workers=1))
     found, expected = tree(tmp_path / "short"), tree(tmp_path / "alone")
-    assert len([name for name in expected if name.endswith(".png")]) == 24 + 24 * 64
+    assert len([name for name in expected if name.endswith(".png")]) == 10 + 10 * 64
     assert found.keys() == expected.keys()
     assert [n for n in found if found[n] != expected[n]] in ([], ["out/cut.jsonl"])
 

@@ -6,8 +6,6 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import torch
 from trainloop import checkpoint
 from trainloop.checkpoint import atomic_write, load_checkpoint, save_checkpoint
 from trainloop.errors import LabError, NonFiniteError
+from trainloop.forks import run_forked
 
 
 class Malicious:
@@ -89,9 +88,7 @@ def test_from_the_command_line_it_is_one_line_and_exit_2(toy, runs):
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import toy, trainloop;"
         "trainloop.entry_point(lambda: toy.train(trainloop.parse(toy.ToyConfig)))()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--resume"], capture_output=True, text=True, env=os.environ
-    )
+    done = run_forked(code, "--resume")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")

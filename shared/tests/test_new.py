@@ -13,6 +13,7 @@ import pytest
 from trainloop import new
 from trainloop.done_when import criteria
 from trainloop.errors import LabError
+from trainloop.forks import run_forked
 from trainloop.paths import workspace_root
 
 ROOT = workspace_root()
@@ -38,13 +39,19 @@ def state(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def run(root: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+def run(root: Path, code: str, *words: str) -> subprocess.CompletedProcess:
     """Python in the copied workspace, with its own trainloop and the new project."""
     path = os.pathsep.join(map(str, [root / "shared", *root.glob("projects/9*")]))
-    return subprocess.run(
-        [sys.executable, *words], cwd=root, capture_output=True, text=True,
+    afresh = (
+        "import os, sys\n"
+        f"os.chdir({str(root)!r})\n"
+        "for name in [name for name in sys.modules if name.partition('.')[0] == 'trainloop']:\n"
+        "    del sys.modules[name]\n"
+    )
+    return run_forked(
+        afresh + code, *words,
         env={**os.environ, "PYTHONPATH": path, "LAB_RUNS": str(root / "runs"), "COLUMNS": "200",
-             "OMP_NUM_THREADS": "1", **environment},
+             "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -52,17 +59,17 @@ def test_a_new_project_is_green_and_trains_at_once(skeleton):
     """Made by the command, then tested, trained and held to its done-when, as a user would."""
     shutil.copytree(ROOT / "shared/trainloop", skeleton / "shared/trainloop")
     lab = "from trainloop.lab import main; main()"
-    done = run(skeleton, "-c", lab, "new", "tiny-digits")
+    done = run(skeleton, lab, "new", "tiny-digits")
     assert done.returncode == 0, done.stderr
     home = skeleton / "projects/90_tiny_digits"
     assert str(home) in done.stdout
-    code = (  # one process for both: torch's start is what takes long
+    code = (
         "import sys, pytest\n"
         "assert pytest.main(['-q', '-x', '-n0', '-pno:cacheprovider', sys.argv[1]]) == 0\n"
         "from tiny_digits.cli import train\n"
         "sys.argv = ['train']; train()"
     )
-    done = run(skeleton, "-c", code, str(home))
+    done = run(skeleton, code, str(home))
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "open  tiny-digits/accuracy" in done.stderr, "the done-when table at its end"

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +18,7 @@ from trainloop.device import seed_step
 from trainloop.ema import Ema
 from trainloop.errors import LabError, NonFiniteError
 from trainloop.folder import new_folder, resumed_config
+from trainloop.forks import run_forked
 from trainloop.run import Run
 from trainloop.schedule import warmup_cosine
 from trainloop.testing import assert_resume_is_exact, assert_same_run
@@ -29,10 +28,10 @@ TOY = Path(__file__).with_name("toy.py")
 
 def test_killed_ten_times_ends_as_if_left_alone(tmp_path):
     """SIGKILL at random moments, some in the middle of a checkpoint's write."""
+    code = f"import sys; sys.path.insert(0, {str(TOY.parent)!r}); import toy; toy.main({{kills}})"
     for name, kills in {"whole": 0, "killed": 10}.items():
         environment = {**os.environ, "LAB_RUNS": str(tmp_path / name), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(TOY), str(kills)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = run_forked(code.format(kills=kills), env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "killed/toy"
     assert_same_run(tmp_path / "whole/toy/latest", folder / "latest", "toy")

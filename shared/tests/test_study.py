@@ -3,14 +3,15 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from trainloop.errors import LabError
+from trainloop.forks import ForkedPython, run_forked
 from trainloop.run import Run
 from trainloop.study import train_all
 
@@ -26,9 +27,12 @@ def train():
 """
 
 STUDY = """
-import sys
+import sys, types
+import trainloop.study
 from toy import ToyConfig
 from trainloop import Run, train_all
+from trainloop.forks import ForkedPython
+trainloop.study.subprocess = types.SimpleNamespace(Popen=ForkedPython)
 run = Run.open("toy", ToyConfig(steps=40, resume="--resume" in sys.argv), "study")
 train_all(run, {name: ["--steps=40"] for name in "ab"}, workers=2)
 run.finish()
@@ -46,11 +50,17 @@ def package(runs, tmp_path, monkeypatch):
     return runs
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Trainings start in milliseconds; that of `test_misuse...` starts as it does for users."""
+    monkeypatch.setattr("trainloop.study.subprocess", SimpleNamespace(Popen=ForkedPython))
+
+
 def open_study(toy) -> Run:
     return Run.open("toy", toy.ToyConfig(steps=5), "study")
 
 
-def test_each_training_once_by_its_name(package, toy):
+def test_each_training_once_by_its_name(package, toy, forked):
     run = open_study(toy)
     jobs = {
         "short/seed-0": ["--steps=12"],
@@ -86,7 +96,7 @@ def test_misuse_stops_the_study_with_its_line(package, toy):
 def test_stopped_and_resumed(package):
     """SIGTERM stops the trainings too; what is finished stays, what was cut goes on."""
     slow = {**os.environ, "NAP": "0.05"}
-    study = subprocess.Popen([sys.executable, "-c", STUDY], env=slow, stderr=subprocess.DEVNULL)
+    study = ForkedPython([sys.executable, "-c", STUDY], env=slow)
     home = package / "toy"
     deadline = time.monotonic() + 60
     while len(list(home.glob("2*/trainings/*/toy/2*/last.pt"))) < 2:  # two are past step 10
@@ -99,7 +109,8 @@ def test_stopped_and_resumed(package):
     assert not list(folder.glob("trainings/*/toy/2*/summary.json")), "none had the time to finish"
     before = {path: path.parent.name for path in folder.glob("trainings/*/toy/2*/last.pt")}
 
-    subprocess.run([sys.executable, "-c", STUDY, "--resume"], check=True, capture_output=True)
+    done = run_forked(STUDY, "--resume")
+    assert done.returncode == 0, done.stderr
     assert len(list(folder.glob("trainings/*/toy/2*/summary.json"))) == 2
     again = {path: path.parent.name for path in folder.glob("trainings/*/toy/2*/last.pt")}
     assert before.items() <= again.items(), "cut trainings went on in their folders"

@@ -73,23 +73,6 @@ def test_train_of_each_package_is_its_own(pytestconfig):
         assert asked.stdout.strip() in shown, f"`uv run --package {name} train` ran another one"
 
 
-@needs_uv
-@pytest.mark.network
-@pytest.mark.parametrize("member", ["trainloop", *PROJECTS])
-def test_each_member_imports_alone(member):
-    """Every module, in an environment with what the member itself asks for and nothing else."""
-    module = module_name(member)
-    code = (
-        f"import pkgutil, importlib, {module} as m\n"
-        "for found in pkgutil.walk_packages(m.__path__, m.__name__ + '.'):\n"
-        "    if found.name != 'trainloop.testing':\n"
-        "        print(importlib.import_module(found.name).__name__)"
-    )
-    flags = ["--isolated", "--exact", "--no-dev", "--package", member]
-    names = uv("run", *flags, "python", "-c", code).split()
-    assert ("trainloop.run" if member == "trainloop" else f"{module}.train") in names
-
-
 def packages(lock: Path) -> dict[tuple[str, str], set[str]]:
     """(name, version) -> the hashes of its files."""
     found = {}

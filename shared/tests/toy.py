@@ -1,7 +1,7 @@
 """A small training with everything a resume must get right: dropout, noise, AdamW, EMA, epochs.
 
-As a script it trains to the end while being killed: `python toy.py KILLS`. The parent never runs a
-torch operation, so that forking it is safe and each attempt starts in milliseconds.
+`main` trains to the end while being killed, in forks: its own process must never have run a torch
+operation.
 """
 
 import os
@@ -127,7 +127,3 @@ def main(kills: int) -> None:
             sys.exit(f"attempt {number} was not killed: it ended with {status}")
         resume = Path(os.environ["LAB_RUNS"], "toy/latest").exists()
     sys.exit(attempt(resume, None, None))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

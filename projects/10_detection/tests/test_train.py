@@ -12,7 +12,7 @@ from detection.config import TrainConfig
 from detection.data import load
 from detection.predict import load_detector
 from trainloop import LabError, NonFiniteError
-from trainloop.testing import assert_resume_is_exact
+from trainloop.testing import assert_resume_is_exact, draw_nothing
 
 SHORT = TrainConfig(steps=8, eval_every=4, batch_size=4, widths=(8, 8, 16, 16))
 
@@ -31,6 +31,14 @@ def few_scenes(tmp_path_factory):
 def runs(few_scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
     return tmp_path / "detection/latest"
+
+
+@pytest.fixture
+def quick(runs, monkeypatch):
+    """As `runs`, and nothing is drawn."""
+    draw_nothing(monkeypatch)
+    monkeypatch.setattr(training, "draw_predictions", lambda *_, **__: None)
+    return runs
 
 
 def test_overfits_eight_images(runs):
@@ -54,7 +62,7 @@ def test_what_a_run_leaves_behind(runs):
     assert {"loss", "loss_class", "loss_box", "grad_norm"} <= lines[0].keys()
 
 
-def test_resume_is_exact(few_scenes, tmp_path, monkeypatch):
+def test_resume_is_exact(quick, tmp_path, monkeypatch):
     assert_resume_is_exact(training.train, SHORT, "detection", 6, tmp_path, monkeypatch)
 
 
@@ -69,7 +77,7 @@ def test_resume_is_exact(few_scenes, tmp_path, monkeypatch):
     ],
     ids=lambda options: next(iter(options)) + "=" + str(next(iter(options.values()))),
 )
-def test_every_choice_trains(runs, options, monkeypatch):
+def test_every_choice_trains(quick, options, monkeypatch):
     if options.get("image_size") == 64:
         small = load("tabletop", "train").first(4)
         half = replace(small, images=small.images[..., ::2, ::2], boxes=small.boxes / 2)
@@ -78,10 +86,10 @@ def test_every_choice_trains(runs, options, monkeypatch):
     assert metrics["positives"] > 0
     assert metrics["loss"] > 0
     assert ("loss_centerness" in metrics) == (options.get("assignment") == "centre")
-    assert load_detector(runs / "last.pt", torch.device("cpu"))[0].strides
+    assert load_detector(quick / "last.pt", torch.device("cpu"))[0].strides
 
 
-def test_a_batch_in_parts_is_the_batch(few_scenes, tmp_path, monkeypatch):
+def test_a_batch_in_parts_is_the_batch(quick, tmp_path, monkeypatch):
     """Two parts that are alike have the whole batch's statistics, so nothing may change."""
     data = load("tabletop", "train").first(2)
     twice = replace(data, **{k: torch.cat([getattr(data, k)] * 2) for k in
@@ -98,7 +106,7 @@ def test_a_batch_in_parts_is_the_batch(few_scenes, tmp_path, monkeypatch):
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
 
 
-def test_the_loss_by_images_is_the_same_sum(few_scenes, tmp_path, monkeypatch):
+def test_the_loss_by_images_is_the_same_sum(quick, tmp_path, monkeypatch):
     lines = {}
     for by in ("targets", "images"):
         monkeypatch.setenv("LAB_RUNS", str(tmp_path / by))
@@ -110,7 +118,7 @@ def test_the_loss_by_images_is_the_same_sum(few_scenes, tmp_path, monkeypatch):
         assert lines["images"][name] / lines["targets"][name] == pytest.approx(ratio, rel=1e-4)
 
 
-def test_missing_labels_are_ignored_or_background(few_scenes, tmp_path, monkeypatch):
+def test_missing_labels_are_ignored_or_background(quick, tmp_path, monkeypatch):
     data = load("tabletop", "train")
     half = training.unlabel(data, 0.5)
     there = data.labels >= 0

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 import tyro
 from PIL import Image
 
+from active_learning import scenes
 from active_learning import study as study_module
 from active_learning.config import CompareConfig, CurveConfig, PicksConfig, StudyConfig, TrainConfig
 from active_learning.picks import picks
@@ -31,6 +31,7 @@ from active_learning.study import (
 from active_learning.train import train
 from trainloop import LabError, Training
 from trainloop.folder import newest_folder
+from trainloop.forks import ForkedPython
 from trainloop.testing import assert_same_run
 
 from .conftest import TINY
@@ -56,6 +57,8 @@ def studied(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(home))
         patch.setattr(study_module, "train_all", train_here)
+        patch.setattr(scenes, "TEST_FRAMES", 60)
+        patch.setattr(scenes, "VALIDATION_FRAMES", 60)
         train(SMALL)
     return (home / "active-learning/latest").resolve()
 
@@ -99,15 +102,15 @@ def test_options_survive_the_command_line():
     assert default.strategies == StudyConfig().strategies
 
 
-def test_killed_and_resumed_is_as_left_alone(runs, monkeypatch, tmp_path):
+def test_killed_and_resumed_is_as_left_alone(tiny, runs, monkeypatch, tmp_path):
     """SIGKILL between two trainings, or in one; --resume ends with the same rows and picks."""
-    code = "from active_learning.cli import curve; curve()"
+    code = (
+        "from active_learning import scenes; from active_learning.cli import curve\n"
+        f"scenes.TEST_FRAMES = scenes.VALIDATION_FRAMES = {scenes.TEST_FRAMES}; curve()"
+    )
     words = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items()]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], env={**os.environ, **threads},
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = ForkedPython([sys.executable, "-c", code, *words], env={**os.environ, **threads})
     home = runs / "active-learning"
     deadline = time.monotonic() + 300
     while not any(path.stat().st_size for path in home.glob("*/last.pt")):
@@ -117,13 +120,13 @@ def test_killed_and_resumed_is_as_left_alone(runs, monkeypatch, tmp_path):
     process.kill()
     process.wait()
     assert not list(home.glob("*/summary.json")), "it was still at work"
-    curve(CurveConfig(**TINY, resume=True))
+    curve(replace(tiny, resume=True))
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "whole"))
-    curve(CurveConfig(**TINY))
+    curve(tiny)
     assert_same_run(home / "latest", tmp_path / "whole/active-learning/latest", "active-learning")
 
 
-def test_compare_pairs_what_is_recorded(studied, monkeypatch, capsys):
+def test_compare_pairs_what_is_recorded(studied, tiny, monkeypatch, capsys):
     """A study, and a curve of another strategy with the same seeds, run by itself."""
     monkeypatch.setenv("LAB_RUNS", str(studied.parents[1]))
     for seed in (0, 1):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from trainloop import new
+from trainloop.forks import run_forked
 from trainloop.paths import module_name, project_folders, workspace_root
 
 MEMBERS = {"trainloop": workspace_root() / "shared", **project_folders()}
@@ -178,6 +179,22 @@ def test_each_member_asks_for_what_it_imports(member):
 @pytest.mark.parametrize("member", MEMBERS)
 def test_and_imports_what_it_asks_for(member):
     assert idle(MEMBERS[member]) <= NOT_IMPORTED
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_module_can_be_imported(member):
+    """Also what no other test touches. testing.py is left out: it asks for pytest."""
+    module = module_name(member)
+    code = (
+        f"import pkgutil, importlib, {module} as m\n"
+        "for found in pkgutil.walk_packages(m.__path__, m.__name__ + '.'):\n"
+        "    if found.name != 'trainloop.testing':\n"
+        "        print(importlib.import_module(found.name).__name__)"
+    )
+    done = run_forked(code)
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    assert ("trainloop.run" if member == "trainloop" else f"{module}.train") in names
 
 
 def test_a_new_project_does_too(tmp_path):

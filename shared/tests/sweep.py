@@ -211,13 +211,15 @@ class Sweep:
         if self.member in ABSENT:
             nothing = Path(self.found["nothing"])
             words = ABSENT[self.member].split()
-            self.attempt("no data", words, self.hardest_first, "no data", data=nothing)
-        umlauts = os.fsdecode("Läufe".encode())
-        self.attempt("no UTF-8", self.words, runs=umlauts)
+            self.attempt("no data", words, self.hinder, "no data", data=nothing)
+        if self.member == "warmup":  # all open their runs as it does
+            umlauts = os.fsdecode("Läufe".encode())
+            self.attempt("no UTF-8", self.words, runs=umlauts)
         self.readers()
 
-    def hardest_first(self) -> None:
-        """from-scratch wants MNIST in its later lessons only."""
+    def hinder(self) -> None:
+        """No apt-get, which takes seconds to find no network; from-scratch wants MNIST at once."""
+        os.environ["PATH"] = ""
         if self.member == "from-scratch":
             self.package.train.LESSONS = LESSONS[::-1]
 

@@ -192,7 +192,9 @@ class Sweep:
 
     def run(self) -> None:
         """All attempts, the earlier ones leaving what the later ones need."""
-        self.attempt("whole", self.words, self.begin_another)
+        whole = self.attempt("whole", self.words, self.begin_another)
+        if whole["code"]:
+            raise RuntimeError(f"the training itself ended with {whole['code']}: {whole['output']}")
         self.read_back("interrupted")
         shutil.copytree(self.folder("runs").resolve(), self.home / "stopped")
         self.attempt("killed", ["--resume"], lambda: signal_at(2, signal.SIGKILL))

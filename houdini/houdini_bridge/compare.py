@@ -58,11 +58,16 @@ def comparison(sets: dict[str, UInt8[np.ndarray, "_ h w"]]) -> dict[str, float]:
 def draw_rows(
     rows: dict[str, tuple[UInt8[np.ndarray, "_ h w"], Int64[np.ndarray, "_"]]], columns: int = 24
 ) -> Figure:
-    """For each digit a row of the first images of each set, one set under the other."""
+    """For each digit a row of the first images of each set, one set under the other.
+
+    Where a set has fewer than `columns` of a digit, the rest of its row is black.
+    """
     lines, names = [], []
     for digit in range(10):
         for name, (images, labels) in rows.items():
-            lines.append(np.concatenate(images[labels == digit][:columns], axis=1))
+            some = images[labels == digit][:columns]
+            missing = ((0, columns - len(some)), (0, 0), (0, 0))
+            lines.append(np.concatenate(np.pad(some, missing), axis=1))
             names.append(name)
         if digit < 9:
             lines.append(np.full((6, lines[0].shape[1]), 90, np.uint8))

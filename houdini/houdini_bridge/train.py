@@ -22,8 +22,8 @@ from trainloop import Batches, LabError, Run, load_images, warmup_cosine
 def train(config: TrainConfig) -> dict[str, float | int | None]:
     """Train on synthetic digits, test once on MNIST's 60,000 training images."""
     config = Run.options("houdini", config)
+    real, real_labels = load_images("mnist", "train")  # first: to draw our own takes a minute
     images, labels = load(config)
-    real, real_labels = load_images("mnist", "train")
     run = Run.open("houdini", config)
     images, labels = images.to(run.device), labels.to(run.device)
     model = SmallCnn(config.width).to(run.device, memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from trainloop.cli import check_finite
 from trainloop.errors import LabError
 from trainloop.paths import module_name, project_folders, workspace_root
 from trainloop.testing import configs
@@ -82,7 +83,7 @@ MEANT = {("rl", "train", "stop_at", "-1.0")}  # a return: CartPole's are positiv
 def wrong_values(hint: typing.Any) -> list[typing.Any]:
     if base(hint) is int:
         return [-1]
-    return [-1.0, math.nan] if base(hint) is float else []
+    return [-1.0, math.nan, math.inf] if base(hint) is float else []
 
 
 def something(hint: typing.Any, place: int) -> typing.Any:
@@ -93,7 +94,7 @@ def something(hint: typing.Any, place: int) -> typing.Any:
 
 
 def refusal(config: type, name: str, value: typing.Any) -> str | None:
-    """What the dataclass says of a value of one option, the others at their defaults."""
+    """What `parse` says of a value of one option, the others at their defaults."""
     hints = typing.get_type_hints(config)
     needed = {
         field.name: something(hints[field.name], place)
@@ -101,7 +102,7 @@ def refusal(config: type, name: str, value: typing.Any) -> str | None:
         if field.default is field.default_factory is dataclasses.MISSING
     }
     try:
-        config(**{**needed, name: value})
+        check_finite(config(**{**needed, name: value}))
     except LabError as error:
         return str(error)
     return None
@@ -122,7 +123,7 @@ def accepted(project: str) -> set[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_every_number_that_makes_no_sense_is_refused(project):
-    """-1 and NaN for each numeric option of each command, by a line that names the option."""
+    """-1, NaN and inf for each numeric option of each command, by a line that names the option."""
     assert accepted(project) <= {(c, n, v) for p, c, n, v in MEANT if p == project}
 
 

@@ -2,11 +2,13 @@
 
 import errno
 import functools
+import math
 import os
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from trainloop.errors import LabError
 
@@ -41,15 +43,29 @@ def parse[Config](config: type[Config], description: str = "") -> Config:
     """Read the command line into `config`, a dataclass whose field docstrings are the help.
 
     Raises SystemExit(2) on unknown options or values, as argparse does, and LabError where the
-    dataclass refuses a combination of them.
+    dataclass refuses a combination of them, or a number is infinite.
     """
     import tyro
 
-    return tyro.cli(
+    options = tyro.cli(
         config,
         description=description,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
     )
+    check_finite(options)
+    return options
+
+
+def check_finite(options: Any) -> None:
+    """Refuse inf, by the option's name: config.json cannot hold it, for JSON has no word for it.
+
+    NaN is left to each dataclass, whose ranges it is not in.
+    """
+    for field in fields(options):
+        value = getattr(options, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            infinite = isinstance(number, float) and math.isinf(number)
+            check(not infinite, f"--{field.name.replace('_', '-')} must be finite, not {number}")
 
 
 def entry_point(command: Callable[[], None]) -> Callable[[], None]:
@@ -61,6 +77,8 @@ def entry_point(command: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(command)
     def wrapped() -> None:
+        if threading.excepthook is threading.__excepthook__:  # and not pytest's, for one
+            threading.excepthook = _thread_failed
         try:
             command()
         except LabError as error:
@@ -76,6 +94,12 @@ def entry_point(command: Callable[[], None]) -> Callable[[], None]:
             _exit(f"error: {error.strerror}: {error.filename or 'while writing'}", 1)
 
     return wrapped
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands its error on to whoever writes next, who tells the user."""
+    if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in _NO_PLACE):
+        threading.__excepthook__(args)
 
 
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -243,7 +243,8 @@ class Run:
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         atomic_write(self.folder / f"{name}.png", lambda file: imsave(file, pixels, format="png"))
         step = self._bar.n if self._bar else 0
-        self._events().add_image(name, pixels, step, dataformats="HWC")
+        with self._events() as events:
+            events.add_image(name, pixels, step, dataformats="HWC")
 
     def save(self, step: int, metric: float | int | None = None) -> None:
         """Write last.pt, and best.pt too if `metric` (higher is better) beats all before it."""
@@ -349,16 +350,24 @@ class Run:
             return
         for name, number in numbers.items():
             if number is not None:
-                self._events().add_scalar(name, number, step)
+                with self._events() as events:
+                    events.add_scalar(name, number, step)
 
-    def _events(self):
+    @contextlib.contextmanager
+    def _events(self) -> Iterator[Any]:
         """TensorBoard's writer; after a resume it forgets what came after the checkpoint."""
-        if self._tensorboard is None:
-            from torch.utils.tensorboard import SummaryWriter
+        try:
+            if self._tensorboard is None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            purge = self._saved_step + 1 if self.config.resume and self._saved_step >= 0 else None
-            self._tensorboard = SummaryWriter(str(self.folder), purge_step=purge)
-        return self._tensorboard
+                start = self._saved_step + 1
+                purge = start if self.config.resume and self._saved_step >= 0 else None
+                self._tensorboard = SummaryWriter(str(self.folder), purge_step=purge)
+            yield self._tensorboard
+        except OSError as error:
+            if error.errno and not error.filename:  # a full disk does not say what did not fit
+                error.filename = str(self.folder)
+            raise
 
     def _keep_metrics(self, size: int) -> None:
         """Cut metrics.jsonl back to where the checkpoint was; the steps after it come again."""

@@ -1,5 +1,6 @@
 """What each strategy chose, and whether what it chose by means anything."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,10 @@ def find(config: PicksConfig) -> tuple[Path, Path]:
         for home in homes:
             if home.is_symlink() or not (home / "last.pt").is_file():
                 continue
-            about = read_json(home / "config.json")
-            if about["command"] == "curve" and config.seed in (None, about["config"]["seed"]):
-                return folder, home
+            with contextlib.suppress(OSError, ValueError, KeyError):  # damaged: no curve
+                about = read_json(home / "config.json")
+                if about["command"] == "curve" and config.seed in (None, about["config"]["seed"]):
+                    return folder, home
     seed = "" if config.seed is None else f" of seed {config.seed}"
     check(False, f"no curve{seed} in {config.run or 'runs of active-learning'}: `train` first")
     raise AssertionError

@@ -70,7 +70,7 @@ class TrainConfig(SyntheticOptions):
             f"not {self.real:,}",
         )
         check(
-            0 <= self.mix < 1 or (self.mix > 1 and self.mix == int(self.mix)),
+            0 <= self.mix < 1 or (self.mix > 1 and self.mix % 1 == 0),
             f"--mix must be a share in [0, 1) or a whole number above 1, not {self.mix:g}",
         )
         check(

@@ -52,6 +52,8 @@ BY_NAME = re.compile(r"""\b(?:import_module|importorskip|__import__)\(["']([\w.]
 def imported(text: str) -> Iterator[tuple[int, str, bool]]:
     """Line, module, guarded: every absolute import in a file, by statement or by name."""
     for found in BY_NAME.finditer(text):
+        if found[1][0] == ".":
+            continue  # of its own package
         yield text.count("\n", 0, found.start()) + 1, found[1].split(".")[0], False
     for node, guarded in statements(ast.parse(text).body, False):
         names = []
@@ -241,7 +243,8 @@ def test_what_is_seen(tmp_path):
             except ModuleNotFoundError:
                 import simplejson
             except KeyError:
-                importlib.import_module("rich.table")""",
+                importlib.import_module("rich.table")
+                importlib.import_module(".good", "zoo")""",
         "tests/test_good.py": "import pytest, scipy, hypothesis, zoo.good, helper",
         "tests/test_bad.py": f"import torch; pytest.{'importorskip'}('lxml.etree')",
         "tests/helper.py": "",

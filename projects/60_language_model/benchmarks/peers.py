@@ -145,7 +145,17 @@ def plain_loop(
 
 def ours(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed: int) -> Trained:
     """This project's network and optimisers with the defaults of `train`."""
-    config = TrainConfig()
+    return train_ours(TrainConfig(), tokens, vocabulary, budget, seed)
+
+
+def single(options: Options, tokens: Tensor, vocabulary: int, budget: float, seed: int) -> Trained:
+    """The same without n-grams: as many parameters as GPT-2 has."""
+    return train_ours(TrainConfig(ngrams=1, lr_rest=2e-3), tokens, vocabulary, budget, seed)
+
+
+def train_ours(
+    config: TrainConfig, tokens: Tensor, vocabulary: int, budget: float, seed: int
+) -> Trained:
     chosen = {field.name for field in fields(Shape)} - {"vocabulary"}
     shape = {name: value for name, value in asdict(config).items() if name in chosen}
     model = Gpt(Shape(vocabulary=vocabulary, **shape))
@@ -214,6 +224,7 @@ def trainer(options: Options, tokens: Tensor, vocabulary: int, budget: float, se
 
 CONTESTANTS = {
     "ours": (ours, "ours"),
+    "single": (single, "ours without n-grams"),
     "gpt2": (gpt2, "transformers' GPT-2, plain loop"),
     "trainer": (trainer, "transformers' GPT-2, Trainer"),
 }

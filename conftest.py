@@ -2,12 +2,12 @@
 
 import gc
 import os
-from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores; their threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import trainloop  # noqa: F401
 
@@ -18,17 +18,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) if everything else 0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return ByProject(config, log)
+
+
+class ByProject(LoadScopeScheduling):
     """A project's tests stay in one process, which makes what they share once; trainloop's do not.
 
     trainloop's files share nothing. xdist begins with what has the most tests, so that these small
-    parts come last and the processes end together.
+    parts come last and the processes end together. (Its `loadgroup` does nothing under pytest 9.2.)
     """
-    for item in items:
-        folder = Path(item.path).parent.parent.relative_to(config.rootpath)
-        group = item.path.name if folder.name == "shared" else folder.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        project = path.partition("/tests/")[0]
+        return path if project == "shared" else project
 
 
 def pytest_collection_finish() -> None:

@@ -3,9 +3,6 @@
 import gc
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores; their threads would only wait
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -16,6 +13,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """All the tests take a process for each core; a part of them is not worth starting any for."""
     everything = config.args == config.getini("testpaths")
     return (os.cpu_count() or 1) if everything else 0
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Processes share the cores; their threads would only wait for one another, and spin.
+
+    Set before they start: where a plugin has loaded NumPy, its BLAS has its threads already.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:

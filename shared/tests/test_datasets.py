@@ -381,7 +381,7 @@ def start_child(mnist) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds: float = 10) -> None:
+def wait_for(condition, seconds: float = 60) -> None:
     end = time.perf_counter() + seconds
     while not condition():
         assert time.perf_counter() < end, "it never happened"

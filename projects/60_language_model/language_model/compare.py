@@ -134,7 +134,7 @@ def mean_spread(values: tuple[float, ...] | list[float], form: str) -> str:
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Left the way there, right the difference from the default, seed by seed."""
+    """Left the way there, right the difference from the default, seed by seed, and what is what."""
     figure = Figure(figsize=(10.5, 0.3 * len(rows) + 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for k, found in enumerate(rows):
@@ -142,13 +142,11 @@ def draw(rows: list[Row]) -> Figure:
             left.plot(steps, values, color=f"C{k}", alpha=0.3, linewidth=1)
         if all(steps for steps, _ in found.curves):
             means = [statistics.fmean(at) for at in zip(*(v for _, v in found.curves), strict=True)]
-            left.plot(found.curves[0][0], means, color=f"C{k}", marker=".", label=found.name)
+            left.plot(found.curves[0][0], means, color=f"C{k}", marker=".")
         paired = [ours - first for ours, first in zip(found.bits, rows[0].bits, strict=True)]
         right.plot(paired, [k] * len(paired), "o", color=f"C{k}", alpha=0.5)
         right.plot(statistics.fmean(paired), k, "|", color=f"C{k}", ms=16, mew=2.5)
     left.set(xlabel="step", ylabel="validation bits a character")
-    if left.get_legend_handles_labels()[0]:
-        left.legend(frameon=False, fontsize=8)
     right.axvline(0, color="black", linewidth=0.8)
     right.set_yticks(range(len(rows)), [found.name for found in rows])
     right.invert_yaxis()

@@ -141,7 +141,7 @@ def headline(asked: list[Criterion], metrics: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v:.4g}" if v is not None else f"{k} undefined" for k, v in figures)
 
 
-def _number(value: float | None) -> float:
+def _number(value: float | int | None) -> float:
     return math.nan if value is None else float(value)
 
 

@@ -113,7 +113,7 @@ def test_other_options_count_where_they_are_asked_for(runs):
 
 def test_a_whole_number_counts_as_well(runs):
     record(runs, "x", 0, "2026-01-01", metrics={"tokens_differing": 0})
-    criterion = Criterion("x", "id", "text", "tokens_differing", at_most=0)
+    criterion = Criterion("x", "id", "text", "tokens_differing", at_most=0.0)
     assert judge(criterion, recorded("x")).met
 
 

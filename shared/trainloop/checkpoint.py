@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,18 @@ from trainloop.errors import LabError
 from trainloop.paths import run_folders
 
 FORMAT = 1
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the system that names no file names this one: a full disk does not say what did
+    not fit."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        raise
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -23,15 +35,11 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     writer = f"{os.getpid()}-{threading.get_ident()}"  # two may write at once: each its own file
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())  # the data must be on disk before the name points to it
         temporary.replace(path)
-    except OSError as error:
-        if error.errno and not error.filename:  # a full disk does not say what did not fit
-            error.filename = str(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
 

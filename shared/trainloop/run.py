@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 import trainloop
 from trainloop import distributed
-from trainloop.checkpoint import atomic_write, load_checkpoint, load_into, save_checkpoint
+from trainloop.checkpoint import (
+    atomic_write,
+    load_checkpoint,
+    load_into,
+    naming,
+    save_checkpoint,
+)
 from trainloop.cli import RunOptions
 from trainloop.device import device_name, pick_device, seed_step
 from trainloop.done_when import criteria, judge, verdict_table
@@ -243,8 +249,8 @@ class Run:
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         atomic_write(self.folder / f"{name}.png", lambda file: imsave(file, pixels, format="png"))
         step = self._bar.n if self._bar else 0
-        with self._events() as events:
-            events.add_image(name, pixels, step, dataformats="HWC")
+        with naming(self.folder):
+            self._events().add_image(name, pixels, step, dataformats="HWC")
 
     def save(self, step: int, metric: float | int | None = None) -> None:
         """Write last.pt, and best.pt too if `metric` (higher is better) beats all before it."""
@@ -348,26 +354,19 @@ class Run:
     def _to_tensorboard(self, step: int, numbers: dict[str, float | int | None]) -> None:
         if step % max(1, self.total // TENSORBOARD_POINTS) and step != self.total:
             return
-        for name, number in numbers.items():
-            if number is not None:
-                with self._events() as events:
-                    events.add_scalar(name, number, step)
+        with naming(self.folder):
+            for name, number in numbers.items():
+                if number is not None:
+                    self._events().add_scalar(name, number, step)
 
-    @contextlib.contextmanager
-    def _events(self) -> Iterator[Any]:
+    def _events(self):
         """TensorBoard's writer; after a resume it forgets what came after the checkpoint."""
-        try:
-            if self._tensorboard is None:
-                from torch.utils.tensorboard import SummaryWriter
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
 
-                start = self._saved_step + 1
-                purge = start if self.config.resume and self._saved_step >= 0 else None
-                self._tensorboard = SummaryWriter(str(self.folder), purge_step=purge)
-            yield self._tensorboard
-        except OSError as error:
-            if error.errno and not error.filename:  # a full disk does not say what did not fit
-                error.filename = str(self.folder)
-            raise
+            purge = self._saved_step + 1 if self.config.resume and self._saved_step >= 0 else None
+            self._tensorboard = SummaryWriter(str(self.folder), purge_step=purge)
+        return self._tensorboard
 
     def _keep_metrics(self, size: int) -> None:
         """Cut metrics.jsonl back to where the checkpoint was; the steps after it come again."""

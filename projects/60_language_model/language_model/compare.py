@@ -134,7 +134,7 @@ def mean_spread(values: tuple[float, ...] | list[float], form: str) -> str:
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Left the way there, right the difference from the default, seed by seed, and what is what."""
+    """Left the way there, right the difference from the default, seed by seed; it names colours."""
     figure = Figure(figsize=(10.5, 0.3 * len(rows) + 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for k, found in enumerate(rows):

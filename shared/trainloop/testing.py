@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 
@@ -46,6 +47,12 @@ def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is saved: drawing took a third of what short trainings cost (measured)."""
     monkeypatch.setattr(Run, "picture", lambda *_: None)
     monkeypatch.setattr("trainloop.curves.plot_curves", lambda _: None)
+
+
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shape is checked: at a million calls of functions that other tests check, that took half
+    of the time of rl's trainings (measured)."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def assert_resume_is_exact(

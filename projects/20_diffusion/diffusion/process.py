@@ -187,9 +187,6 @@ def from_betas(beta: Float[Tensor, " T"]) -> Process:
 
 def cosine_betas(T: int) -> Float[Tensor, " T"]:
     """beta_t = 1 - alpha_bar_t / alpha_bar_(t-1), cut where it would leave no signal at all."""
-
-    def alpha_bar(time: float) -> float:  # up to a factor
-        return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    betas = [1 - alpha_bar(t / T) / alpha_bar((t - 1) / T) for t in range(1, T + 1)]
-    return torch.tensor(betas, dtype=torch.float64).clamp(max=MAX_BETA)
+    time = torch.arange(T + 1, dtype=torch.float64) / T
+    alpha_bar = ((time + 0.008) / 1.008 * math.pi / 2).cos() ** 2  # up to a factor
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=MAX_BETA)

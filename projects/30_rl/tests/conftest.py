@@ -9,7 +9,7 @@ import torch
 
 from rl.config import CONFIGS
 from rl.train import train
-from trainloop import load_checkpoint
+from trainloop import load_checkpoint, testing
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +19,12 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("trainloop.curves.plot_curves", lambda path: None)
     monkeypatch.setattr("trainloop.run.Run._to_tensorboard", lambda *_: None)
+
+
+@pytest.fixture
+def unchecked(monkeypatch) -> None:
+    """For trainings of many steps: no shape is checked, as other tests do."""
+    testing.unchecked(monkeypatch)
 
 
 @pytest.fixture

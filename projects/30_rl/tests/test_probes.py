@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 QUICK = {
     "ppo": dict(steps=25, envs=4, horizon=8, minibatch=32, epochs=4, lr=0.02),
     "a2c": dict(steps=120, envs=4, horizon=6, lr=0.02, gae_lambda=0.8),

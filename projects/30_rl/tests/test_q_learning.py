@@ -6,6 +6,8 @@ import pytest
 
 from rl.q_learning import Features
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 GAMMA = 0.95
 
 

@@ -26,6 +26,8 @@ from rl.watch import evaluate, watch
 from trainloop import LabError, Training, load_checkpoint, parse
 from trainloop.curves import read_metrics
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SMALL = ("--eval-episodes=3", "--eval-every=1", "--horizon=16", "--envs=2")
 
 

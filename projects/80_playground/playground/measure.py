@@ -116,9 +116,9 @@ def killed(home: Path, kills: int, seed: int) -> tuple[int, int]:
     """
     rng, told = np.random.default_rng(seed), set()
     folder = home / "killed"
-    code = f"from playground.measure import label_for_ever as run; run({str(folder)!r})"
+    command = [sys.executable, "-m", "playground.labeller", str(folder)]
     for _ in range(kills):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         told.add(int(process.stdout.readline()))  # it has begun
         time.sleep(float(rng.uniform(0.0, 0.3)))
         process.send_signal(signal.SIGKILL)
@@ -130,11 +130,3 @@ def killed(home: Path, kills: int, seed: int) -> tuple[int, int]:
     there = {sample.number for sample in samples}
     samples.close()
     return len(told - there), len(there)
-
-
-def label_for_ever(home: str) -> None:
-    """What the killed process does: each sample's pixels follow from its number."""
-    samples = Samples(Path(home))
-    while True:
-        sample = samples.add(np.full(784, len(samples) % 256, np.uint8), len(samples) % 10)
-        print(sample.number, flush=True)

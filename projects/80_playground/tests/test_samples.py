@@ -163,10 +163,10 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 
 
 def test_killed_while_labelling_loses_nothing(tmp_path):
-    code = f"from playground.measure import label_for_ever as run; run({str(tmp_path)!r})"
+    command = [sys.executable, "-m", "playground.labeller", str(tmp_path)]
     told = []
     for count in (1, 4, 9):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         told += [int(process.stdout.readline()) for _ in range(count)]
         process.send_signal(signal.SIGKILL)
         told += [int(line) for line in process.stdout.read().split("\n")[:-1]]

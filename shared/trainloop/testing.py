@@ -50,8 +50,8 @@ def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No shape is checked: at a million calls of functions that other tests check, that took half
-    of the time of rl's trainings (measured)."""
+    """No shape is checked: at a million calls of functions that other tests check, that took 37 of
+    the 83 s of rl's tests (measured)."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 
@@ -47,12 +46,6 @@ def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is saved: drawing took a third of what short trainings cost (measured)."""
     monkeypatch.setattr(Run, "picture", lambda *_: None)
     monkeypatch.setattr("trainloop.curves.plot_curves", lambda _: None)
-
-
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No shape is checked: at a million calls of functions that other tests check, that took 37 of
-    the 83 s of rl's tests (measured)."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def assert_resume_is_exact(

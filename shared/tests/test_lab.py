@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from trainloop import done_when, lab
 from trainloop.done_when import Criterion, criteria, judge, recorded
 from trainloop.errors import LabError
+from trainloop.testing import hold
 
 PYPROJECT = """
 [project]
@@ -123,6 +125,28 @@ def test_criteria_that_say_nothing_are_refused(tmp_path):
         path.write_text(f'[[tool.lab.done-when]]\nid = "a"\ntext = "b"\n{line}\n')
         with pytest.raises(LabError, match="done-when a"):
             criteria("x", path)
+
+
+def test_seeds_that_have_no_run_train_side_by_side(runs, monkeypatch):
+    both = threading.Barrier(2)
+    threads = {}
+
+    def train(command: list[str], check: bool, env: dict[str, str]) -> None:
+        seed = int(command[3].removeprefix("--seed="))
+        threads[seed] = env.get("OMP_NUM_THREADS")
+        if seed < 3:
+            both.wait(timeout=20)  # passes only where two are under way
+        record(runs, "detection", seed, f"2026-01-0{seed + 1}", metrics={"m": float(seed)})
+
+    record(runs, "detection", 0, "2026-01-01", metrics={"m": 0.0})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(subprocess, "run", train)
+    hold(Criterion("detection", "id", "text", "m", at_least=1.5, seeds=4), runs)
+    assert threads == {1: "1", 2: "1", 3: None}  # the last one has all cores
+    with pytest.raises(AssertionError, match=r"1\.5.*asked for >= 1\.6"):
+        hold(Criterion("detection", "id", "text", "m", at_least=1.6, seeds=4), runs)
 
 
 def test_damaged_summaries_are_passed_over(workspace, runs, capsys):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,7 +57,28 @@ def test_resume_with_another_seed_is_seen(toy, tmp_path, monkeypatch):
         assert_same_run(tmp_path / "0/toy/latest", tmp_path / "1/toy/latest", "toy")
 
 
-def test_folder(toy, runs):
+def test_curves(plot_curves, tmp_path):
+    """A plot for each metric with two points; a long one has a mean, and a spike does not rule."""
+    path = tmp_path / "metrics.jsonl"
+    noisy = [10.0 if step == 50 else 1 / step for step in range(1, 601)]
+    lines = [{"step": step, "loss": loss} for step, loss in enumerate(noisy, start=1)]
+    lines += [{"step": step, "val/ap": step / 600, "undefined": None} for step in (300, 600)]
+    path.write_text("\n".join(map(json.dumps, [*lines, {"step": 600, "test/ap": 0.5}])))
+    loss, ap = plot_curves(path).axes
+    assert (loss.get_title(), ap.get_title()) == ("loss", "val/ap")
+    each, mean = loss.lines
+    assert len(each.get_xdata()) == 600
+    width = 600 // 30
+    np.testing.assert_allclose(mean.get_ydata()[0], np.mean(noisy[:width]))
+    assert mean.get_xdata()[0] == width, "a mean stands where its last step is"
+    assert loss.get_ylim()[1] < 1
+    assert ap.lines[0].get_ydata().tolist() == [0.5, 1.0]
+    path.write_text("")
+    assert plot_curves(path) is None
+
+
+def test_folder(toy, runs, plot_curves, monkeypatch):
+    monkeypatch.setattr("trainloop.curves.plot_curves", plot_curves)
     run = toy.train(toy.ToyConfig(steps=40))
     names = {path.name for path in run.folder.iterdir() if not path.name.startswith("events.")}
     assert names == {

@@ -14,7 +14,15 @@ from tempfile import TemporaryDirectory
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["__main__", "torch.utils.tensorboard", "trainloop.curves", "trainloop.run", "trainloop.study"]
+    [
+        "__main__",
+        "torch.utils.tensorboard",
+        "torch._dynamo",
+        "tyro",
+        "trainloop.curves",
+        "trainloop.run",
+        "trainloop.study",
+    ]
 )
 
 

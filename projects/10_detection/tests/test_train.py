@@ -56,7 +56,7 @@ def test_what_a_run_leaves_behind(runs):
     metrics = training.train(SHORT)
     assert metrics["images_seen"] == 32
     names = {path.name for path in runs.iterdir()}
-    assert {"predictions_val.png", "predictions_test.png", "curves.png", "last.pt"} <= names
+    assert {"predictions_val.png", "predictions_test.png", "last.pt"} <= names
     lines = [json.loads(line) for line in (runs / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "val/ap50" in line] == [4, 8]
     assert sum("test/ap50" in line for line in lines) == 1, "test is read once"

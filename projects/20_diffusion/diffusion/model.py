@@ -145,7 +145,7 @@ class Attention(nn.Module):
         B, C, H, W = x.shape
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
         qkv = self.qkv(tokens).view(B, H * W, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, H W, C/heads) each
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, heads, H W, C/heads) each
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
         return x + self.out(h).view(B, H, W, C).permute(0, 3, 1, 2)
 

@@ -82,6 +82,7 @@ def test_samples_are_drawn(trained, monkeypatch, tmp_path, capsys):
     assert "12 samples, dpm-4, guidance 2, seed 0" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning")
 def test_both_files_are_written(trained, monkeypatch, tmp_path, capsys):
     out = tmp_path / "net.onnx"
     monkeypatch.setattr(sys, "argv", ["export", "--out", str(out), "--checkpoint", str(trained)])

@@ -15,10 +15,9 @@ from trainloop import load_checkpoint
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """No curves.png, no TensorBoard, no waiting for the disk: most of a short run's time."""
+    """No TensorBoard, no waiting for the disk: most of a short run's time."""
     monkeypatch.setattr("os.fsync", lambda file: None)
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("trainloop.curves.plot_curves", lambda path: None)
     monkeypatch.setattr("trainloop.run.Run._to_tensorboard", lambda *_: None)
 
 

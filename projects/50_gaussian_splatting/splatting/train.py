@@ -15,7 +15,7 @@ from splatting.gaussians import PARAMETERS, Gaussians, from_points
 from splatting.ply import write_ply
 from splatting.projection import project
 from splatting.render import Renderer
-from trainloop import Batches, Run, check
+from trainloop import Batches, Run, check, pick_device
 
 # Adam's learning rates (Kerbl 2023); that of the centres has an option and a schedule of its own.
 LEARNING_RATES = {
@@ -34,12 +34,12 @@ def train(config: TrainConfig) -> dict[str, float | int | None]:
         LabError: data that does not fit together, nothing to see, nothing left after pruning.
     """
     config = Run.options("splatting", config)
-    scene = load(config.data, config.size, config.points, config.init)
-    run = Run.open("splatting", config)
     render = Renderer(
         backend=config.backend, pixel_variance=config.pixel_variance, by_depth=not config.unsorted
     )
-    render.check(run.device)
+    render.check(pick_device(config.device))  # before seconds are spent on the scene
+    scene = load(config.data, config.size, config.points, config.init)
+    run = Run.open("splatting", config)
     views, background = scene.train.to(run.device), scene.background.to(run.device)
     val, test = scene.val.to(run.device), scene.test.to(run.device)
 

@@ -51,7 +51,6 @@ def no_pictures(monkeypatch) -> None:
     monkeypatch.setattr("splatting.train.draw_views", lambda *seen: Figure(figsize=(1, 1)))
     monkeypatch.setattr("splatting.train.draw_progress", lambda path: None)
     monkeypatch.setattr("splatting.fit_image.draw_fit", lambda *seen: Figure(figsize=(1, 1)))
-    monkeypatch.setattr("trainloop.curves.plot_curves", lambda path: None)
 
 
 @pytest.fixture

@@ -52,7 +52,6 @@ def tiny(splits, monkeypatch, tmp_path) -> Labelled:
 def quick(tiny, monkeypatch) -> Labelled:
     """As `tiny`, and nothing is drawn: a picture takes longer than a training of ten steps."""
     monkeypatch.setattr(Run, "picture", lambda *_: None)
-    monkeypatch.setattr("trainloop.curves.plot_curves", lambda _: None)
     monkeypatch.setattr(Run, "_to_tensorboard", lambda *_: None)
     return tiny
 

@@ -29,7 +29,7 @@ def test_drawings_are_learned_and_the_best_net_is_kept(data, capsys):
     assert found["test/accuracy"] >= 0.9
     assert capsys.readouterr().out.count("epoch") == 20
     folder = runs_dir() / "playground/latest"
-    for name in ("model.npz", "weights.png", "confusion.png", "curves.png"):
+    for name in ("model.npz", "weights.png", "confusion.png"):
         assert (folder / name).is_file()
     losses = [
         json.loads(line)["loss"]

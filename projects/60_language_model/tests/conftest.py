@@ -9,7 +9,6 @@ import torch
 import language_model.data
 import language_model.figures
 import language_model.train
-import trainloop.curves
 from language_model.config import TrainConfig
 from language_model.model import Gpt, Shape
 from language_model.oracle import libraries, write_gpt2_files
@@ -30,9 +29,8 @@ def play(name: str) -> str:
 
 @pytest.fixture
 def runs(monkeypatch, tmp_path) -> Path:
-    """Where this test's run folders go. No curves.png: drawing it takes longer than training."""
+    """Where this test's run folders go."""
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(trainloop.curves, "plot_curves", lambda metrics: None)
     return tmp_path / "runs/language-model"
 
 

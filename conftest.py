@@ -58,7 +58,7 @@ def turn(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def plot_curves() -> Iterator[Callable]:
-    """What draws curves.png, which trainings in tests do without; trainloop's own tests draw it.
+    """What draws curves.png, which trainings in tests do without unless they are asked for it.
 
     It takes 0.4 s of CPU (measured), as long as many a training here.
     """
@@ -68,6 +68,12 @@ def plot_curves() -> Iterator[Callable]:
         draw = curves.plot_curves
         patch.setattr(curves, "plot_curves", lambda path: None)
         yield draw
+
+
+@pytest.fixture
+def curves(plot_curves: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This test's trainings end with curves.png, as a user's do."""
+    monkeypatch.setattr("trainloop.curves.plot_curves", plot_curves)
 
 
 def pytest_collection_finish() -> None:

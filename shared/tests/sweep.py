@@ -61,13 +61,8 @@ ABSENT = {
     "playground": "", "houdini": "",
 }  # fmt: skip
 """A training that wants a data set which is not here and cannot be fetched."""
-LATER = (
-    "torch._dynamo", "torch.utils.tensorboard", "tyro", "pypi_simple", "torchvision.datasets",
-    "PIL.GifImagePlugin", "matplotlib.animation", "trainloop.curves",
-    "trainloop.run",
-)  # fmt: skip
-"""What a training imports on its way; here once, instead of in each attempt. An optimiser alone
-asks for torch._dynamo: 2 s of CPU."""
+ALSO_LATER = "pypi_simple", "torchvision.datasets", "PIL.GifImagePlugin", "matplotlib.animation"
+"""What some members' trainings import besides `trainloop.forks.LATER`."""
 READERS = {
     "detection": ["evaluate --checkpoint {bad}", "errors --checkpoint {bad}",
                   "export --checkpoint {bad}", "predict {photo} --checkpoint {bad}",
@@ -369,6 +364,7 @@ def quicken() -> None:
 
 
 def main(home: Path, members: list[str]) -> None:
+    from trainloop.forks import LATER
     from trainloop.paths import data_dir, project_folders, workspace_root
 
     found = json.loads((home / "data.json").read_text("utf-8"))
@@ -381,7 +377,7 @@ def main(home: Path, members: list[str]) -> None:
 
     import torch
 
-    for name in LATER:
+    for name in (*LATER, *ALSO_LATER):
         importlib.import_module(name)
     torch.set_num_threads(1)
     torch.utils.tensorboard.SummaryWriter(str(home / "warm")).close()  # it imports more when used

@@ -77,8 +77,7 @@ def test_curves(plot_curves, tmp_path):
     assert plot_curves(path) is None
 
 
-def test_folder(toy, runs, plot_curves, monkeypatch):
-    monkeypatch.setattr("trainloop.curves.plot_curves", plot_curves)
+def test_folder(toy, runs, curves):
     run = toy.train(toy.ToyConfig(steps=40))
     names = {path.name for path in run.folder.iterdir() if not path.name.startswith("events.")}
     assert names == {

@@ -25,6 +25,12 @@ from trainloop.done_when import Criterion, criteria, judge, recorded
 from trainloop.paths import module_name, project_folders
 from trainloop.run import Run
 
+# Warnings of torch's own code, and of the shape checks that only tests have. Reported, they cost
+# 5 s: xdist's parent loads the home of a warning's class, and TracerWarning's is torch.
+onnx_export = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
+)
+
 
 def same(a: Any, b: Any) -> bool:
     """Equal to the last bit, through dicts and lists."""

@@ -29,11 +29,9 @@ from detection.letterbox import from_letterbox, read_letterboxed
 from detection.model import Detections, Detector
 from trainloop.checkpoint import save_checkpoint
 from trainloop.errors import LabError
+from trainloop.testing import onnx_export
 
-# Of torch's own code, and of the shape checks that only tests have.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
-)
+pytestmark = onnx_export
 
 NAMES = ("cup", "pen", "Löffel")
 OPTIONS = {"score": 0.25, "iou": 0.4, "most": 10}  # nobody's defaults

@@ -52,11 +52,11 @@ def test_overfits_eight_images(runs):
     assert (runs / "predictions_test.png").stat().st_size > 20_000
 
 
-def test_what_a_run_leaves_behind(runs):
+def test_what_a_run_leaves_behind(runs, curves):
     metrics = training.train(SHORT)
     assert metrics["images_seen"] == 32
     names = {path.name for path in runs.iterdir()}
-    assert {"predictions_val.png", "predictions_test.png", "last.pt"} <= names
+    assert {"predictions_val.png", "predictions_test.png", "curves.png", "last.pt"} <= names
     lines = [json.loads(line) for line in (runs / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "val/ap50" in line] == [4, 8]
     assert sum("test/ap50" in line for line in lines) == 1, "test is read once"

@@ -8,7 +8,7 @@ import pytest
 from diffusion import cli
 from diffusion.train import train
 from trainloop import LabError, latest_checkpoint
-from trainloop.testing import help_of, refused
+from trainloop.testing import help_of, onnx_export, refused
 
 from .conftest import SMALL
 
@@ -82,7 +82,7 @@ def test_samples_are_drawn(trained, monkeypatch, tmp_path, capsys):
     assert "12 samples, dpm-4, guidance 2, seed 0" in capsys.readouterr().out
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning")
+@onnx_export
 def test_both_files_are_written(trained, monkeypatch, tmp_path, capsys):
     out = tmp_path / "net.onnx"
     monkeypatch.setattr(sys, "argv", ["export", "--out", str(out), "--checkpoint", str(trained)])

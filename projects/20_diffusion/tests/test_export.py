@@ -10,10 +10,9 @@ from diffusion import export
 from diffusion.config import ExportConfig
 from diffusion.export import difference, export_model, run_onnx, to_onnx, to_safetensors
 from trainloop import LabError
+from trainloop.testing import onnx_export
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
-)
+pytestmark = onnx_export
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (2,)])

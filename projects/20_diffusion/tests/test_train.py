@@ -56,7 +56,7 @@ def test_resume_is_exact(config, quick, tmp_path, monkeypatch):
     assert_resume_is_exact(train, config, "diffusion", 4, tmp_path, monkeypatch)
 
 
-def test_a_run_leaves_figures_and_pictures(quick, runs):
+def test_a_run_leaves_figures_and_pictures(quick, runs, curves):
     metrics = train(replace(SMALL, pictures=True))
     assert {f"test/{name}" for name in (
         "fd", "fd_reference", "precision", "recall", "balance", "recognised", "nearer",
@@ -65,7 +65,7 @@ def test_a_run_leaves_figures_and_pictures(quick, runs):
     assert metrics["images_seen"] == 6 * 16
     home = runs / "latest"
     pictures = {"samples.png", "forward.png", "by_time.png", "neighbours.png", "average.png"}
-    assert pictures | {"reverse.gif"} <= {path.name for path in home.iterdir()}
+    assert pictures | {"reverse.gif", "curves.png"} <= {path.name for path in home.iterdir()}
     film = Image.open(home / "reverse.gif")
     assert film.n_frames == 1 + SMALL.sample_steps
     lines = [json.loads(line) for line in (home / "metrics.jsonl").open()]

@@ -39,13 +39,14 @@ def tiny(splits, monkeypatch, tmp_path) -> Labelled:
 
 
 @pytest.fixture(scope="session")
-def learned(splits, tmp_path_factory) -> Path:
+def learned(splits, plot_curves, tmp_path_factory) -> Path:
     """A runs' folder with one run, whose net has learned from 1,000 of them in 60 steps of 64."""
     runs = tmp_path_factory.mktemp("runs")
     config = TrainConfig(real=1000, steps=60, eval_every=30, batch_size=64, width=8, ema=0.9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mnist.train, "load", lambda: splits)
         patch.setenv("LAB_RUNS", str(runs))
+        patch.setattr("trainloop.curves.plot_curves", plot_curves)
         mnist.train.train(config)
     return runs
 

@@ -11,11 +11,9 @@ from mnist.config import ExportConfig
 from mnist.export import Probabilities, difference, export_model, run_onnx, to_onnx
 from mnist.model import build, save_model
 from trainloop import LabError
+from trainloop.testing import onnx_export
 
-# Of torch's own code, and of the shape checks that only tests have.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
-)
+pytestmark = onnx_export
 
 
 @pytest.fixture

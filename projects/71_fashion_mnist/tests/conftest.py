@@ -69,12 +69,13 @@ def short() -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def learned(splits, tmp_path_factory) -> Path:
+def learned(splits, plot_curves, tmp_path_factory) -> Path:
     """A runs' folder with one run, whose net has learned from them in 60 steps of 64."""
     runs = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fashion_mnist.train, "load", lambda: splits)
         patch.setenv("LAB_RUNS", str(runs))
+        patch.setattr("trainloop.curves.plot_curves", plot_curves)
         fashion_mnist.train.train(SHORT)
     return runs
 

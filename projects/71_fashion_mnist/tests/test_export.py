@@ -19,11 +19,9 @@ from fashion_mnist.model import load_trained
 from fashion_mnist.predict import predict
 from fashion_mnist.train import train
 from trainloop import LabError
+from trainloop.testing import onnx_export
 
-# Of torch's own code, and of the shape checks that only tests have.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
-)
+pytestmark = onnx_export
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_it_learns_and_keeps_what_it_learned(learned, splits):
     lines = [json.loads(line) for line in (home / "metrics.jsonl").open()]
     assert [x["step"] for x in lines if "loss" in x] == list(range(1, 61))
     assert [x["step"] for x in lines if "val/accuracy" in x] == [30, 60]
-    for picture in ("confusion", "reliability", "mistakes"):
+    for picture in ("confusion", "reliability", "mistakes", "curves"):
         assert (home / f"{picture}.png").stat().st_size > 5_000
 
 

@@ -24,12 +24,12 @@ def data(drawn, tmp_path) -> str:
     return str(tmp_path / "my.npz")
 
 
-def test_drawings_are_learned_and_the_best_net_is_kept(data, capsys):
+def test_drawings_are_learned_and_the_best_net_is_kept(data, curves, capsys):
     found = training.train(TrainConfig(data=data, epochs=20, batch_size=20))
     assert found["test/accuracy"] >= 0.9
     assert capsys.readouterr().out.count("epoch") == 20
     folder = runs_dir() / "playground/latest"
-    for name in ("model.npz", "weights.png", "confusion.png"):
+    for name in ("model.npz", "weights.png", "confusion.png", "curves.png"):
         assert (folder / name).is_file()
     losses = [
         json.loads(line)["loss"]

@@ -96,13 +96,16 @@ def parse_rows(text: str) -> np.ndarray:
     Raises:
         LabError: columns or values are not those of this version, or rows are missing.
     """
-    lines = io.StringIO(text)
-    if lines.readline() != ",".join(COLUMNS) + "\n":
+    header, *lines = text.split("\n")
+    if header != ",".join(COLUMNS):
         raise LabError("its columns are not those of this version")
     try:
-        table = np.loadtxt(lines, DTYPE, comments=None, delimiter=",", ndmin=1)
+        table = np.zeros(0, DTYPE)
+        if any(lines):  # of nothing at all loadtxt says a line of its own
+            table = np.loadtxt(lines, DTYPE, comments=None, delimiter=",", ndmin=1)
     except ValueError as error:
-        raise LabError(f"its rows are damaged ({error})") from None
+        said = str(error).partition(";")[0]  # after it comes advice to who calls loadtxt
+        raise LabError(f"its rows are damaged ({said})") from None
     if len(table) != DIGITS * FRAMES * CELLS:
         raise LabError(f"it has {len(table):,} rows, not {DIGITS * FRAMES * CELLS:,}")
     return table

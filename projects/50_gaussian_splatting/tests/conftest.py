@@ -34,13 +34,14 @@ def runs(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def learned(data_folder, tmp_path_factory) -> Path:
+def learned(data_folder, plot_curves, tmp_path_factory) -> Path:
     """The folder of one finished run."""
     from splatting.train import train
 
     runs = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_RUNS", str(runs))
+        patch.setattr("trainloop.curves.plot_curves", plot_curves)
         train(SHORT)
     return runs / "splatting/latest"
 

@@ -62,8 +62,9 @@ def test_it_learns_and_leaves_pictures(short, learned):
     views = [int(batches.at(step)) for step in range(1, short.steps + 1)]
     for view, loss in list(zip(views, losses, strict=True))[len(scene.train) :]:
         assert loss < losses[views.index(view)], "as it was at the first look"
-    names = {path.name for path in learned.iterdir()}
-    assert {"held_out.png", "progress.png", "turntable.gif", "splats.ply"} <= names
+    assert {"held_out.png", "progress.png", "turntable.gif", "splats.ply", "curves.png"} <= {
+        path.name for path in learned.iterdir()
+    }
     with Image.open(learned / "turntable.gif") as gif:
         assert gif.n_frames == 4
 
